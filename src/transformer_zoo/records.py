@@ -1,0 +1,224 @@
+"""The records that cross floors: what data hands to objectives, objectives to models, and models back.
+
+Axis letters: B batch, T target positions, S source positions, D width, V vocabulary, N chosen positions.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+IGNORED = -100
+"""The target of a position that is not scored."""
+
+
+def _moved(value: Any, move: Any) -> Any:
+    if isinstance(value, Tensor):
+        return move(value)
+    if isinstance(value, Record):
+        return value.map_tensors(move)
+    if isinstance(value, dict):
+        return {key: _moved(item, move) for key, item in value.items()}
+    return value
+
+
+@dataclass(kw_only=True)
+class Record:
+    """A plain bundle of tensors that can be moved as one."""
+
+    def map_tensors(self, move: Any) -> Self:
+        """A copy whose every tensor, also in nested records and dicts, went through `move`."""
+        return type(self)(**{f.name: _moved(getattr(self, f.name), move) for f in fields(self)})
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = True) -> Self:
+        return self.map_tensors(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Self:
+        """Called by a DataLoader with `pin_memory=True`."""
+        return self.map_tensors(lambda tensor: tensor.pin_memory())
+
+
+# --- data → objectives ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(kw_only=True)
+class Rows(Record):
+    """Which samples the rows of a batch are: the key of all randomness drawn for them."""
+
+    seed: int
+    epoch: Tensor  # [B] int64; a batch may straddle two epochs
+    index: Tensor  # [B] int64, the sample's number in its split
+
+
+@dataclass(kw_only=True)
+class Batch(Record):
+    """Base of all batches."""
+
+    rows: Rows
+
+
+@dataclass(kw_only=True)
+class TextBatch(Batch):
+    """Windows of running text. With `lookahead` 1 a row holds T+1 tokens, so that inputs and next tokens can be cut from it."""
+
+    token_ids: Tensor  # [B, T] int64, padded at the end
+    valid: Tensor  # [B, T] bool, False on padding
+    document_ids: Tensor | None = None  # [B, T] int64: which of the packed documents; None where documents do not matter
+    offset: Tensor | None = None  # [B] int64: place of the row's first ordinary token in its document
+    ends_document: Tensor | None = None  # [B] bool: the row's last token is its document's last
+
+
+@dataclass(kw_only=True)
+class PairBatch(Batch):
+    """Two segments a row, `[CLS] A [SEP] B [SEP]`. `origin` (B, 2, 3) tells where each segment was cut: number of its first sentence in
+    the document, tokens cut in front of it, and 1 where it ends with the end of a sentence (0 where tokens were cut there)."""
+
+    token_ids: Tensor  # [B, T] int64
+    valid: Tensor  # [B, T] bool
+    segment_ids: Tensor  # [B, T] int64, 0 for [CLS] A [SEP], 1 for B [SEP], 0 on padding
+    is_next: Tensor  # [B] int64: 1 where B follows A in its document, 0 where it is from elsewhere
+    origin: Tensor | None = None  # [B, 2, 3] int64
+
+
+@dataclass(kw_only=True)
+class TranslationBatch(Batch):
+    """Parallel sentences. Source rows end with the end token; target rows begin with the begin token and end with the end token."""
+
+    source_ids: Tensor  # [B, S] int64
+    source_valid: Tensor  # [B, S] bool
+    target_ids: Tensor  # [B, T+1] int64
+    target_valid: Tensor  # [B, T+1] bool
+
+
+@dataclass(kw_only=True)
+class LabelledBatch(Batch):
+    """One text and one class a row, `[CLS] text [SEP]`."""
+
+    token_ids: Tensor  # [B, T] int64
+    valid: Tensor  # [B, T] bool
+    labels: Tensor  # [B] int64
+
+
+@dataclass(kw_only=True)
+class TaggedBatch(Batch):
+    """One text a row with a tag for every word, set at the word's first token and IGNORED elsewhere."""
+
+    token_ids: Tensor  # [B, T] int64
+    valid: Tensor  # [B, T] bool
+    tags: Tensor  # [B, T] int64
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpecialTokens:
+    """Ids of the special tokens; a tokenizer without one has None there."""
+
+    pad: int
+    unknown: int | None = None
+    begin: int | None = None
+    end: int | None = None
+    cls: int | None = None
+    sep: int | None = None
+    mask: int | None = None
+
+    def ids(self) -> tuple[int, ...]:
+        """Every special id once, in ascending order."""
+        return tuple(sorted({getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vocabulary:
+    """What an objective must know of a tokenizer."""
+
+    size: int
+    specials: SpecialTokens
+
+
+# --- objectives → models --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(kw_only=True)
+class Inputs(Record):
+    """Base of what models accept. `predict_at`: flat positions [N] in B·T at which vocabulary heads run; None: everywhere."""
+
+    predict_at: Tensor | None = None
+
+
+@dataclass(kw_only=True)
+class SequenceInputs(Inputs):
+    """One sequence a row: for encoders and decoders."""
+
+    token_ids: Tensor  # [B, T] int64
+    valid: Tensor | None = None  # [B, T] bool; None: no padding
+    segment_ids: Tensor | None = None  # [B, T] int64
+    document_ids: Tensor | None = None  # [B, T] int64: positions of different documents do not see each other
+    prefix_length: Tensor | None = None  # [B] int64: leading positions that all may see (prefix mask)
+    global_positions: Tensor | None = None  # [B, T] bool: tokens that see and are seen by all (global mask)
+
+
+@dataclass(kw_only=True)
+class TranslationInputs(Inputs):
+    """Source and shifted target: for encoder-decoders. `predict_at` refers to the target."""
+
+    source: SequenceInputs
+    target: SequenceInputs
+
+
+@dataclass(kw_only=True)
+class Example(Record):
+    """One prepared micro-batch: `counts` holds one denominator per loss term, known before the model runs."""
+
+    inputs: Inputs
+    targets: dict[str, Tensor]
+    counts: dict[str, int]
+    tokens: int
+    """Tokens the model reads, without padding."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What an objective asks of data and model."""
+
+    batch: type[Batch]
+    inputs: type[Inputs]
+    causal: bool
+    heads: Mapping[str, "HeadNeed"] = field(default_factory=dict)
+    lookahead: int = 0
+    """Tokens a row carries beyond `sequence_length` (1: next-token prediction)."""
+    framed: bool = False
+    """Rows are framed by the tokenizer's [CLS] and [SEP]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadNeed:
+    """A head an objective wants: `kind` is `vocabulary`, `pair`, `sequence` or `token`; `n_classes` for all but the first."""
+
+    kind: str
+    n_classes: int | None = None
+
+
+# --- models → objectives --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(kw_only=True)
+class ModelOutput(Record):
+    """What a forward returns: the last hidden states and what each head made of them."""
+
+    hidden: Tensor  # [B, T, D]
+    heads: dict[str, Any] = field(default_factory=dict)
+    """By head name: a `VocabularyScores` for kind `vocabulary`, a logits tensor for the others."""
+
+
+@dataclass(kw_only=True)
+class LossReport(Record):
+    """One differentiable **sum** per named term; the trainer divides by the step's global counts and weighs."""
+
+    sums: dict[str, Tensor]
+
+
+@dataclass(kw_only=True)
+class MetricReport(Record):
+    """Held-out sums: metric name → (sum, count) as float64 tensors of shape [2]; means are taken after adding over batches."""
+
+    sums: dict[str, Tensor]
