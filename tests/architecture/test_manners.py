@@ -37,10 +37,12 @@ def test_every_public_class_and_function_says_what_it_is() -> None:
     missing = [
         f"{name}:1" for name, tree in TREES.items() if tree.body and not ast.get_docstring(tree) and not name.endswith("__init__.py")
     ]
-    for name, tree in TREES.items():
-        for node in tree.body:
-            if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_") and not ast.get_docstring(node):
-                missing.append(f"{name}:{node.lineno} {node.name}")
+    missing += [
+        f"{name}:{node.lineno} {node.name}"
+        for name, tree in TREES.items()
+        for node in tree.body
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_") and not ast.get_docstring(node)
+    ]
     assert missing == []
 
 
