@@ -1,0 +1,229 @@
+"""What every way of decoding shares: the rows to continue, what comes back, and the settings common to all ways.
+
+A model that predicts next tokens reads its prompts once (`start`) and then one token per row (`step`); its `DecodingState` holds the
+caches. Decoding many rows at once gives each row the tokens it would get alone.
+"""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from transformer_zoo.errors import ConfigError, NumericError
+from transformer_zoo.records import Inputs, SequenceInputs, TranslationInputs
+from transformer_zoo.settings import Config, NaturalInt, Range
+
+logger = logging.getLogger(__name__)
+
+NEW_TOKENS = 100
+"""New tokens for a prompt where the settings name no number."""
+EXTRA_TOKENS = 50
+"""A translation may be this many tokens longer than its source where the settings name no number (as in 2017)."""
+
+
+class DecodingState(Protocol):
+    """What a model remembers of the rows it is decoding."""
+
+    @property
+    def length(self) -> int:
+        """Target tokens read so far, padding included."""
+        ...
+
+    def select(self, rows: Tensor) -> None:
+        """Keeps, reorders or repeats rows: row i becomes what row `rows[i]` was."""
+        ...
+
+
+class NextTokenModel(Protocol):
+    """The part of a model that decoding uses."""
+
+    training: bool
+
+    @property
+    def max_length(self) -> int | None:
+        """Tokens a row may hold; None: any number."""
+        ...
+
+    def start(self, inputs: Any, *, capacity: int) -> tuple[Tensor, Any]:
+        """Reads the prompts; next-token logits [B, V] and the state, with room for `capacity` target tokens in all."""
+        ...
+
+    def step(self, token_ids: Tensor, state: Any) -> Tensor:
+        """Appends one token [B] per row; next-token logits [B, V]."""
+        ...
+
+    def train(self, mode: bool = True) -> Any: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generated:
+    """What was decoded for one row."""
+
+    token_ids: list[int]
+    """New tokens, without the prompt and without the end token."""
+    log_probability: float
+    """Natural log of the model's own probability of the new tokens, the end token included where it came."""
+    score: float
+    """What the search ranked by: the log-probability, divided by the length penalty in a beam search."""
+    ended: bool
+    """True where the end token came, False where the limit cut the row off."""
+
+
+@dataclass(kw_only=True)
+class Request(ABC):
+    """Rows to decode. Without an `end` token every row runs to its limit."""
+
+    prefixes: Sequence[Sequence[int]]
+    """Per row the tokens that are given: a prompt, or the begin token of a translation. At least one token."""
+    pad: int
+    """Fills up shorter rows; what it is does not matter."""
+    end: int | None = None
+    """The token after which a row is finished."""
+    forbidden: tuple[int, ...] = ()
+    """Tokens that never come, such as padding."""
+    index: Sequence[int] | None = None
+    """Each row's own number, the key of its random draws; None: 0, 1, 2 …"""
+    device: torch.device | str = "cpu"
+
+    slides: ClassVar[bool] = False
+    """Whether a row that has filled the model's window goes on from its last half."""
+
+    def __post_init__(self) -> None:
+        if any(len(prefix) == 0 for prefix in self.prefixes):
+            raise ConfigError("a prompt is empty: give at least one token, or use a tokenizer with a begin token")
+
+    def __len__(self) -> int:
+        return len(self.prefixes)
+
+    @property
+    def row_index(self) -> Sequence[int]:
+        return self.index if self.index is not None else range(len(self))
+
+    @abstractmethod
+    def inputs(self, rows: Sequence[int], windows: Sequence[Sequence[int]]) -> Inputs:
+        """What `model.start` reads for these rows, of whose target tokens only a window is given."""
+
+    @abstractmethod
+    def limit(self, row: int, max_new_tokens: int | None) -> int:
+        """How many new tokens a row may get."""
+
+    def left_padded(self, sequences: Sequence[Sequence[int]]) -> SequenceInputs:
+        """Rows that end in the same column, so that the next token of all is read from the last one."""
+        width = max(len(s) for s in sequences)
+        token_ids = torch.full((len(sequences), width), self.pad, dtype=torch.int64)
+        valid = torch.zeros(len(sequences), width, dtype=torch.bool)
+        for i, sequence in enumerate(sequences):
+            token_ids[i, width - len(sequence) :] = torch.tensor(sequence, dtype=torch.int64)
+            valid[i, width - len(sequence) :] = True
+        return SequenceInputs(token_ids=token_ids.to(self.device), valid=None if valid.all() else valid.to(self.device))
+
+
+@dataclass(kw_only=True)
+class Continuation(Request):
+    """Prompts that a decoder continues."""
+
+    slides: ClassVar[bool] = True
+
+    def inputs(self, rows: Sequence[int], windows: Sequence[Sequence[int]]) -> SequenceInputs:  # noqa: ARG002 - prompts are all there is
+        return self.left_padded(windows)
+
+    def limit(self, row: int, max_new_tokens: int | None) -> int:  # noqa: ARG002 - the same for every prompt
+        return NEW_TOKENS if max_new_tokens is None else max_new_tokens
+
+
+@dataclass(kw_only=True)
+class Translation(Request):
+    """Sources that an encoder-decoder translates; their `prefixes` are the begin token each, or a forced beginning."""
+
+    sources: Sequence[Sequence[int]]
+    """Per row the source tokens, the end token included."""
+
+    def inputs(self, rows: Sequence[int], windows: Sequence[Sequence[int]]) -> TranslationInputs:
+        sources = [self.sources[row] for row in rows]
+        width = max(len(source) for source in sources)
+        token_ids = torch.full((len(sources), width), self.pad, dtype=torch.int64)
+        valid = torch.zeros(len(sources), width, dtype=torch.bool)
+        for i, source in enumerate(sources):
+            token_ids[i, : len(source)] = torch.tensor(source, dtype=torch.int64)
+            valid[i, : len(source)] = True
+        source_inputs = SequenceInputs(token_ids=token_ids.to(self.device), valid=valid.to(self.device))
+        return TranslationInputs(source=source_inputs, target=self.left_padded(windows))
+
+    def limit(self, row: int, max_new_tokens: int | None) -> int:
+        return len(self.sources[row]) + EXTRA_TOKENS if max_new_tokens is None else max_new_tokens
+
+
+@dataclass(kw_only=True)
+class GenerationConfig(Config, ABC):
+    """Base of the ways to decode."""
+
+    slot: ClassVar[str | None] = "generation"
+
+    max_new_tokens: Annotated[int, Range(1)] | None = None
+    """New tokens a row may get, at least 1; null: 100 after a prompt, 50 more than its source in a translation."""
+    min_new_tokens: NaturalInt = 0
+    """New tokens before the end token may come."""
+
+    @abstractmethod
+    def build(self, *, seed: int = 0) -> "Generator":
+        """The decoder these settings describe; `seed` fixes its random draws, if it makes any."""
+
+
+class Generator(ABC):
+    """One way to decode."""
+
+    @abstractmethod
+    def generate(self, model: NextTokenModel, request: Request) -> list[Generated]:
+        """Decodes all rows of the request as one batch; the answers stand in the order of the rows."""
+
+
+@contextmanager
+def inference(model: NextTokenModel) -> Iterator[None]:
+    """No gradients and no dropout while it lasts; the model's mode is put back afterwards."""
+    was_training = model.training
+    model.train(False)
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)
+
+
+def checked(logits: Tensor) -> Tensor:
+    """The logits as they are, unless a model gone wrong left no distribution in them; −inf is a token it excludes."""
+    if bool(logits.log_softmax(-1).isnan().any()):
+        raise NumericError("the model's scores for the next token are not finite: its weights are damaged or its training diverged")
+    return logits
+
+
+def fitting_window(tokens: Sequence[int], max_length: int | None) -> list[int]:
+    """What a model of this length reads of the tokens: all of them, or, where they are too many, the last half of its length."""
+    if max_length is None or len(tokens) <= max_length:
+        return list(tokens)
+    return list(tokens[-max(1, max_length // 2) :])
+
+
+def fixed_limits(model: NextTokenModel, request: Request, max_new_tokens: int | None) -> list[int]:
+    """New tokens per row where rows cannot go on past the model's longest input.
+
+    Raises:
+        ConfigError: a prompt alone is longer than that.
+    """
+    limits = [request.limit(row, max_new_tokens) for row in range(len(request))]
+    if model.max_length is None:
+        return limits
+    room = [model.max_length - len(prefix) + 1 for prefix in request.prefixes]  # the last token is chosen, not read
+    if min(room, default=1) < 1:
+        longest = max(len(prefix) for prefix in request.prefixes)
+        raise ConfigError(f"a prompt has {longest} tokens and the model reads at most {model.max_length}: shorten the prompt")
+    cut = sum(limit > space for limit, space in zip(limits, room, strict=True))
+    if cut and max_new_tokens is not None:
+        logger.warning(
+            "%d of %d rows may get fewer than %d new tokens: the model holds %d", cut, len(room), max_new_tokens, model.max_length
+        )
+    return [min(limit, space) for limit, space in zip(limits, room, strict=True)]

@@ -1,0 +1,199 @@
+"""Beam search with a length penalty, over any model that predicts next tokens."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from transformer_zoo.generation.base import (
+    Generated,
+    GenerationConfig,
+    Generator,
+    NextTokenModel,
+    Request,
+    checked,
+    fixed_limits,
+    inference,
+)
+from transformer_zoo.settings import NonNegativeFloat, OneOf, PositiveInt
+
+IMPOSSIBLE = float("-inf")
+
+
+@dataclass(kw_only=True)
+class BeamConfig(GenerationConfig):
+    """Keeps the best few hypotheses of every row; a finished one is ranked by log-probability divided by its length penalty."""
+
+    beam_size: PositiveInt = 4
+    """Hypotheses kept per row; 1 is greedy decoding."""
+    length_penalty: NonNegativeFloat = 0.6
+    """Exponent alpha of the length penalty: 0 prefers short answers, more prefers longer ones."""
+    length_penalty_form: Annotated[str, OneOf("gnmt", "power")] = "gnmt"
+    """`gnmt`: ((5 + length) / 6)^alpha, as in the 2017 Transformer (https://arxiv.org/abs/1609.08144); `power`: length^alpha. The length
+    counts new tokens, the end token included."""
+    early_stopping: Annotated[str, OneOf("always", "heuristic", "never")] = "heuristic"
+    """When a row with `beam_size` finished hypotheses stops. `always`: at once. `heuristic`: when no running hypothesis, at its present
+    length, beats the worst finished one. `never`: when none could even at the most favourable length. (`True`, `False` and "never" in
+    transformers.)"""
+
+    def build(self, *, seed: int = 0) -> "BeamSearch":  # noqa: ARG002 - nothing is drawn
+        return BeamSearch(self)
+
+
+def length_penalty(form: str, alpha: float) -> Callable[[int | Tensor], float | Tensor]:
+    """The penalty as a function of the number of new tokens."""
+    if form == "gnmt":
+        return lambda length: ((5 + length) / 6) ** alpha
+    return lambda length: length**alpha
+
+
+@dataclass
+class _Beams:
+    """The search's tensors; all are cut down together as rows finish. A: active rows, k: beam size, L: most new tokens."""
+
+    rows: Tensor  # [A] the row of the request
+    limits: Tensor  # [A] new tokens each may get
+    scores: Tensor  # [A, k] log-probabilities of the running hypotheses, -inf where there is none
+    tokens: Tensor  # [A, k, L] their new tokens
+    finished_scores: Tensor  # [A, k] penalised, descending, -inf where there is none
+    finished_log_p: Tensor  # [A, k]
+    finished_tokens: Tensor  # [A, k, L]
+    finished_lengths: Tensor  # [A, k] the end token included
+
+    def select(self, keep: Tensor) -> None:
+        for name, value in vars(self).items():
+            setattr(self, name, value[keep])
+
+
+class BeamSearch(Generator):
+    """Every step extends each running hypothesis by every token and looks at the best 2k of a row: those that end and rank among the
+    first k are put among the finished ones, the best k that do not end go on. So with k ended hypotheses among the 2k there are still k
+    to go on with. A row whose limit comes before anything finished answers with its running hypotheses."""
+
+    def __init__(self, config: BeamConfig) -> None:
+        self.config = config
+        self.penalty = length_penalty(config.length_penalty_form, config.length_penalty)
+
+    def generate(self, model: NextTokenModel, request: Request) -> list[Generated]:
+        return [hypotheses[0] for hypotheses in self.search(model, request)]
+
+    def search(self, model: NextTokenModel, request: Request) -> list[list[Generated]]:
+        """Per row up to `beam_size` hypotheses, the best first."""
+        limits = fixed_limits(model, request, self.config.max_new_tokens)
+        answers: list[list[Generated]] = [[] for _ in range(len(request))]
+        if not answers:
+            return answers
+        k, longest = self.config.beam_size, max(limits)
+        beams = self._start(limits, k, longest, request.device)
+        capacity = max(len(prefix) for prefix in request.prefixes) + longest
+        with inference(model):
+            logits, state = model.start(request.inputs(range(len(request)), request.prefixes), capacity=capacity)
+            state.select(torch.arange(len(request), device=logits.device).repeat_interleave(k))
+            logits = checked(logits).repeat_interleave(k, dim=0)
+            for length in range(1, longest + 1):
+                parents = self._advance(beams, self._log_probabilities(logits, request, length), length, request.end)  # [A, k]
+                done = self._done(beams, length)
+                for place in done.nonzero().squeeze(1).tolist():
+                    answers[int(beams.rows[place])] = self._answer(beams, place, length)
+                if bool(done.all()):
+                    break
+                keep = (~done).nonzero().squeeze(1)
+                flat = parents + k * torch.arange(len(parents), device=parents.device)[:, None]
+                beams.select(keep)
+                state.select(rearrange(flat[keep], "a k -> (a k)"))
+                logits = model.step(rearrange(beams.tokens[:, :, length - 1], "a k -> (a k)"), state)
+        return answers
+
+    def _start(self, limits: list[int], k: int, longest: int, device: torch.device | str) -> _Beams:
+        rows = len(limits)
+        scores = torch.full((rows, k), IMPOSSIBLE, device=device)
+        scores[:, 0] = 0.0  # all k are the same prompt: only one may branch
+        empty = torch.full((rows, k), IMPOSSIBLE, device=device)
+        tokens = torch.zeros(rows, k, longest, dtype=torch.int64, device=device)
+        lengths = torch.zeros(rows, k, dtype=torch.int64, device=device)
+        return _Beams(
+            rows=torch.arange(rows, device=device),
+            limits=torch.tensor(limits, device=device),
+            scores=scores,
+            tokens=tokens,
+            finished_scores=empty,
+            finished_log_p=empty.clone(),
+            finished_tokens=tokens.clone(),
+            finished_lengths=lengths,
+        )
+
+    def _log_probabilities(self, logits: Tensor, request: Request, length: int) -> Tensor:
+        """[A·k, V] float32, -inf for tokens that may not come now."""
+        log_p = logits.float().log_softmax(-1)
+        if request.forbidden:
+            log_p[:, list(request.forbidden)] = IMPOSSIBLE
+        if request.end is not None and length <= self.config.min_new_tokens:
+            log_p[:, request.end] = IMPOSSIBLE
+        return log_p
+
+    def _advance(self, beams: _Beams, log_p: Tensor, length: int, end: int | None) -> Tensor:
+        """Extends the running hypotheses by one token; [A, k] which of the old ones each new one extends."""
+        k, vocabulary = beams.scores.shape[1], log_p.shape[-1]
+        candidates = rearrange(beams.scores, "a k -> a k 1") + rearrange(log_p, "(a k) v -> a k v", k=k)
+        best, place = rearrange(candidates, "a k v -> a (k v)").topk(min(2 * k, k * vocabulary), dim=-1)  # [A, 2k] descending
+        parent, token = place // vocabulary, place % vocabulary
+        ends = token == end if end is not None else torch.zeros_like(token, dtype=torch.bool)
+
+        self._finish(beams, best.masked_fill(~ends, IMPOSSIBLE)[:, :k], parent[:, :k], length)
+
+        order = ends.int().argsort(dim=-1, stable=True)[:, :k]  # those that go on first, the best of them first
+        beams.scores = best.masked_fill(ends, IMPOSSIBLE).gather(1, order)
+        parent, token = parent.gather(1, order), token.gather(1, order)
+        beams.tokens = _gathered(beams.tokens, parent)
+        beams.tokens[:, :, length - 1] = token
+        return parent
+
+    def _finish(self, beams: _Beams, log_p: Tensor, parent: Tensor, length: int) -> None:
+        """Puts candidates that end now (log_p above -inf) among the finished hypotheses and keeps the best k of all."""
+        if not bool((log_p > IMPOSSIBLE).any()):
+            return
+        scores = torch.cat([beams.finished_scores, log_p / self.penalty(length)], dim=1)  # [A, 2k]
+        beams.finished_scores, chosen = scores.topk(beams.scores.shape[1], dim=-1)
+        beams.finished_log_p = torch.cat([beams.finished_log_p, log_p], dim=1).gather(1, chosen)
+        lengths = torch.cat([beams.finished_lengths, torch.full_like(parent, length)], dim=1)
+        beams.finished_lengths = lengths.gather(1, chosen)
+        beams.finished_tokens = _gathered(torch.cat([beams.finished_tokens, _gathered(beams.tokens, parent)], dim=1), chosen)
+
+    def _done(self, beams: _Beams, length: int) -> Tensor:
+        """[A] rows that can stop: at their limit, with nothing left to extend, or as `early_stopping` says."""
+        worst = beams.finished_scores[:, -1]  # -inf until k have finished
+        best_running = beams.scores[:, 0]
+        over = (beams.limits <= length) | (best_running == IMPOSSIBLE)
+        if self.config.early_stopping == "always":
+            return over | (worst > IMPOSSIBLE)
+        reach: int | Tensor = beams.limits if self.config.early_stopping == "never" else length
+        return over | (worst >= best_running / self.penalty(reach))
+
+    def _answer(self, beams: _Beams, place: int, length: int) -> list[Generated]:
+        finished = [
+            Generated(token_ids=tokens[: count - 1], log_probability=log_p, score=score, ended=True)
+            for tokens, count, log_p, score in zip(
+                beams.finished_tokens[place].tolist(),
+                beams.finished_lengths[place].tolist(),
+                beams.finished_log_p[place].tolist(),
+                beams.finished_scores[place].tolist(),
+                strict=True,
+            )
+            if score > IMPOSSIBLE
+        ]
+        if finished:
+            return finished
+        penalty = float(self.penalty(length))
+        return [
+            Generated(token_ids=tokens[:length], log_probability=log_p, score=log_p / penalty, ended=False)
+            for tokens, log_p in zip(beams.tokens[place].tolist(), beams.scores[place].tolist(), strict=True)
+            if log_p > IMPOSSIBLE
+        ]
+
+
+def _gathered(tokens: Tensor, places: Tensor) -> Tensor:
+    """Hypotheses [A, k', L] at places [A, k] of the second axis."""
+    return tokens.gather(1, places[:, :, None].expand(-1, -1, tokens.shape[-1]))

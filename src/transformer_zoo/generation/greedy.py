@@ -1,0 +1,144 @@
+"""Decoding token by token: the loop that greedy decoding and sampling share, and greedy decoding itself."""
+
+import logging
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from transformer_zoo.generation.base import (
+    Generated,
+    GenerationConfig,
+    Generator,
+    NextTokenModel,
+    Request,
+    checked,
+    fitting_window,
+    fixed_limits,
+    inference,
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class _Row:
+    """A row on its way."""
+
+    tokens: list[int]
+    """Prompt and new tokens."""
+    limit: int
+    new: int = 0
+    log_probability: float = 0.0
+    ended: bool = field(default=False)
+
+
+class StepwiseGenerator(Generator):
+    """Chooses one next token per row at a time, until the end token or the row's limit.
+
+    A row that has filled the model's window is read again from its last half and goes on (`Request.slides`), so a prompt's
+    continuation may be longer than the model's longest input; every row does so at its own length, whatever stands beside it.
+    """
+
+    def __init__(self, *, max_new_tokens: int | None, min_new_tokens: int) -> None:
+        self.max_new_tokens = max_new_tokens
+        self.min_new_tokens = min_new_tokens
+
+    @abstractmethod
+    def choose(self, logits: Tensor, index: Tensor, step: Tensor) -> Tensor:
+        """The next token [A] of each row from its logits [A, V] (−inf: forbidden), its number [A] and its count of new tokens [A]."""
+
+    def generate(self, model: NextTokenModel, request: Request) -> list[Generated]:
+        if request.slides:
+            limits = [request.limit(row, self.max_new_tokens) for row in range(len(request))]
+            self._say_what_slides(model.max_length, request, limits)
+        else:
+            limits = fixed_limits(model, request, self.max_new_tokens)
+        rows = [_Row(tokens=list(prefix), limit=limit) for prefix, limit in zip(request.prefixes, limits, strict=True)]
+        waiting = list(range(len(rows)))
+        with inference(model):
+            while waiting:
+                self._fill_window(model, request, rows, waiting)
+                waiting = [i for i in waiting if not rows[i].ended and rows[i].new < rows[i].limit]
+        return [
+            Generated(token_ids=row.tokens[len(prefix) :], log_probability=row.log_probability, score=row.log_probability, ended=row.ended)
+            for row, prefix in zip(rows, request.prefixes, strict=True)
+        ]
+
+    def _say_what_slides(self, max_length: int | None, request: Request, limits: list[int]) -> None:
+        if max_length is None:
+            return
+        longest = max((len(prefix) for prefix in request.prefixes), default=0)
+        if longest > max_length:
+            kept = max(1, max_length // 2)
+            logger.warning("a prompt has %d tokens and the model reads at most %d: only its last %d are read", longest, max_length, kept)
+        if any(len(prefix) + limit - 1 > max_length for prefix, limit in zip(request.prefixes, limits, strict=True)):
+            logger.info("beyond %d tokens a row goes on from the last %d", max_length, max(1, max_length // 2))
+
+    def _fill_window(self, model: NextTokenModel, request: Request, rows: list[_Row], chosen: Sequence[int]) -> None:
+        """Reads what fits of the chosen rows and decodes until each has ended, met its limit or filled the model's window."""
+        windows = [fitting_window(rows[i].tokens, model.max_length) for i in chosen]
+        room = [rows[i].limit - rows[i].new for i in chosen]
+        if model.max_length is not None:
+            room = [min(space, model.max_length - len(w) + 1) for space, w in zip(room, windows, strict=True)]
+        device = request.device
+        left = torch.tensor(room, device=device)  # [A] tokens each active row may still choose here
+        index = torch.tensor([request.row_index[i] for i in chosen], device=device)  # [A]
+        step = torch.tensor([rows[i].new for i in chosen], device=device)  # [A]
+        active = torch.arange(len(chosen), device=device)  # [A] their places among the chosen
+        steps = max(room)
+        new = torch.zeros(len(chosen), steps, dtype=torch.int64, device=device)
+        log_probability = torch.zeros(len(chosen), device=device)
+        taken = torch.zeros(len(chosen), dtype=torch.int64, device=device)
+        ended = torch.zeros(len(chosen), dtype=torch.bool, device=device)
+
+        logits, state = model.start(request.inputs(chosen, windows), capacity=max(len(w) for w in windows) + steps)
+        logits = checked(logits)
+        for at in range(steps):
+            tokens = self.choose(self._allowed(logits, request, step), index, step)  # [A]
+            log_probability[active] += logits.log_softmax(-1).gather(1, tokens[:, None]).squeeze(1)
+            new[active, at] = tokens
+            taken[active] += 1
+            step, left = step + 1, left - 1
+            is_end = tokens == request.end if request.end is not None else torch.zeros_like(tokens, dtype=torch.bool)
+            ended[active] = is_end
+            going = ((left > 0) & ~is_end).nonzero().squeeze(1)
+            if len(going) == 0:
+                break
+            if len(going) < len(active):
+                state.select(going)
+                active, tokens, index, step, left = active[going], tokens[going], index[going], step[going], left[going]
+            logits = model.step(tokens, state)
+
+        columns = zip(new.tolist(), taken.tolist(), ended.tolist(), log_probability.tolist(), strict=True)
+        for i, (ids, count, is_over, log_p) in zip(chosen, columns, strict=True):
+            rows[i].tokens += ids[: count - is_over]
+            rows[i].new += count
+            rows[i].ended = is_over
+            rows[i].log_probability += log_p
+
+    def _allowed(self, logits: Tensor, request: Request, step: Tensor) -> Tensor:
+        """The logits with −inf for tokens that may not come now."""
+        logits = logits.clone()
+        if request.forbidden:
+            logits[:, list(request.forbidden)] = float("-inf")
+        if request.end is not None and self.min_new_tokens:
+            logits[:, request.end] = logits[:, request.end].masked_fill(step < self.min_new_tokens, float("-inf"))
+        return logits
+
+
+@dataclass(kw_only=True)
+class GreedyConfig(GenerationConfig):
+    """The likeliest token, again and again."""
+
+    def build(self, *, seed: int = 0) -> "Greedy":  # noqa: ARG002 - nothing is drawn
+        return Greedy(max_new_tokens=self.max_new_tokens, min_new_tokens=self.min_new_tokens)
+
+
+class Greedy(StepwiseGenerator):
+    """Takes the likeliest next token; the lowest id where several are equally likely."""
+
+    def choose(self, logits: Tensor, index: Tensor, step: Tensor) -> Tensor:  # noqa: ARG002 - the same for every row
+        return logits.argmax(-1)

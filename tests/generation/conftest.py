@@ -1,0 +1,78 @@
+"""A next-token model small enough to enumerate, behind the same contract as the real ones."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from transformer_zoo.records import SequenceInputs, TranslationInputs
+
+torch.set_num_threads(1)
+
+
+class FakeState:
+    def __init__(self, tokens: Tensor, valid: Tensor, source: Tensor, capacity: int) -> None:
+        self.tokens, self.valid, self.source, self.capacity = tokens, valid, source, capacity
+
+    @property
+    def length(self) -> int:
+        return self.tokens.shape[1]
+
+    def select(self, rows: Tensor) -> None:
+        self.tokens, self.valid, self.source = self.tokens[rows], self.valid[rows], self.source[rows]
+
+
+class SecondOrderModel(nn.Module):
+    """The next token depends on the last two tokens and, in translation, on the sum of the source: a table of random logits."""
+
+    def __init__(self, vocabulary: int, max_length: int | None = None, seed: int = 0, sharpness: float = 2.0) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.table = sharpness * torch.randn(7, vocabulary + 1, vocabulary, vocabulary, generator=generator)
+        self.vocabulary = vocabulary
+        self.max_length = max_length
+        self.rows_read: list[int] = []
+        self.modes: list[bool] = []
+
+    def logits(self, state: FakeState) -> Tensor:
+        assert state.length <= state.capacity
+        real = state.valid.sum(1)
+        assert self.max_length is None or int(real.max()) <= self.max_length
+        self.rows_read.append(len(real))
+        self.modes.append(self.training)
+        before = state.tokens[:, -2] if state.length > 1 else torch.full_like(real, self.vocabulary)
+        before = torch.where(real > 1, before, self.vocabulary)
+        return self.table[state.source % 7, before, state.tokens[:, -1]]
+
+    def start(self, inputs: SequenceInputs | TranslationInputs, *, capacity: int) -> tuple[Tensor, FakeState]:
+        source = torch.zeros(len(getattr(inputs, "token_ids", inputs.source.token_ids if isinstance(inputs, TranslationInputs) else ())))
+        target = inputs
+        if isinstance(inputs, TranslationInputs):
+            assert inputs.source.valid is not None
+            source, target = (inputs.source.token_ids * inputs.source.valid).sum(1), inputs.target
+        assert isinstance(target, SequenceInputs)
+        valid = target.valid if target.valid is not None else torch.ones_like(target.token_ids, dtype=torch.bool)
+        assert bool(valid[:, -1].all()), "prompts are padded on the left"
+        state = FakeState(target.token_ids, valid, source.long(), capacity)
+        return self.logits(state), state
+
+    def step(self, token_ids: Tensor, state: FakeState) -> Tensor:
+        state.tokens = torch.cat([state.tokens, token_ids[:, None]], dim=1)
+        state.valid = torch.cat([state.valid, torch.ones_like(token_ids, dtype=torch.bool)[:, None]], dim=1)
+        return self.logits(state)
+
+    def log_probability(self, prefix: list[int], new: list[int], source: list[int] | None = None) -> float:
+        """log p of the new tokens, by the table alone."""
+        tokens, total = [self.vocabulary, *prefix], 0.0
+        row = sum(source or []) % 7
+        for token in new:
+            total += float(self.table[row, tokens[-2], tokens[-1]].log_softmax(-1)[token])
+            tokens.append(token)
+        return total
+
+
+@pytest.fixture
+def second_order() -> Callable[..., Any]:
+    return SecondOrderModel

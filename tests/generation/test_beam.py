@@ -1,0 +1,125 @@
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from transformer_zoo.generation.base import Continuation, Translation
+from transformer_zoo.generation.beam import BeamConfig, length_penalty
+from transformer_zoo.generation.greedy import GreedyConfig
+
+PROMPTS = [[3], [1, 2, 1], [2, 2], [3, 1, 3, 3, 2], [1]]
+END = 0
+
+
+def exhaustive(
+    model: Any, prefix: list[int], limit: int, penalty: Callable[[int], float], source: list[int] | None = None
+) -> list[tuple[float, list[int]]]:
+    """Every hypothesis that ends within the limit, the best first, as (score, tokens without the end)."""
+    words = [w for w in range(model.vocabulary) if w != END]
+    every = [list(new) for length in range(limit) for new in itertools.product(words, repeat=length)]
+    scored = [(model.log_probability(prefix, [*new, END], source) / penalty(len(new) + 1), new) for new in every]
+    return sorted(scored, reverse=True)
+
+
+@pytest.mark.parametrize(("form", "alpha"), [("gnmt", 0.6), ("gnmt", 0.0), ("power", 1.0), ("power", 2.5)])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_beam_of_everything_is_exhaustive_search(second_order: Callable[..., Any], form: str, alpha: float, seed: int) -> None:
+    model, limit = second_order(4, seed=seed), 4
+    config = BeamConfig(beam_size=4**limit, max_new_tokens=limit, length_penalty=alpha, length_penalty_form=form, early_stopping="never")
+    for prompt, found in zip(PROMPTS, config.build().search(model, Continuation(prefixes=PROMPTS, pad=0, end=END)), strict=True):
+        wanted = exhaustive(model, prompt, limit, length_penalty(form, alpha))
+        assert [row.token_ids for row in found] == [tokens for _, tokens in wanted]
+        assert [row.score for row in found] == pytest.approx([score for score, _ in wanted], abs=1e-5)
+        assert all(row.ended for row in found)
+
+
+@pytest.mark.parametrize("early_stopping", ["always", "heuristic"])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_beam_of_one_is_greedy(second_order: Callable[..., Any], early_stopping: str, seed: int) -> None:
+    model = second_order(5, seed=seed)
+    request = Continuation(prefixes=PROMPTS, pad=0, end=END)
+    greedy = GreedyConfig(max_new_tokens=9).build().generate(model, request)
+    beam = BeamConfig(beam_size=1, max_new_tokens=9, early_stopping=early_stopping).build().generate(model, request)
+    assert [(r.token_ids, r.ended) for r in beam] == [(r.token_ids, r.ended) for r in greedy]
+    assert [r.log_probability for r in beam] == pytest.approx([r.log_probability for r in greedy], abs=1e-5)
+
+
+@pytest.mark.parametrize("early_stopping", ["always", "heuristic", "never"])
+def test_a_batch_gives_each_row_what_it_gets_alone(second_order: Callable[..., Any], early_stopping: str) -> None:
+    model = second_order(7, seed=1)
+    beam = BeamConfig(beam_size=3, max_new_tokens=10, early_stopping=early_stopping).build()
+    sources = [[1], [2, 3], [3, 4, 5, 6], [1, 1], [6]]
+    together = beam.search(model, Translation(prefixes=PROMPTS, sources=sources, pad=0, end=END))
+    for prompt, source, found in zip(PROMPTS, sources, together, strict=True):
+        [alone] = beam.search(model, Translation(prefixes=[prompt], sources=[source], pad=0, end=END))
+        assert [r.token_ids for r in found] == [r.token_ids for r in alone]
+        for row in found:
+            tokens = [*row.token_ids, END] if row.ended else row.token_ids
+            assert row.log_probability == pytest.approx(model.log_probability(prompt, tokens, source), abs=1e-4)
+            assert row.score == pytest.approx(row.log_probability / length_penalty("gnmt", 0.6)(len(tokens)))
+        assert [r.score for r in found] == sorted((r.score for r in found), reverse=True)
+
+
+def test_a_wider_beam_finds_what_greedy_misses(second_order: Callable[..., Any]) -> None:
+    won = 0
+    for seed in range(10):
+        model = second_order(6, seed=seed, sharpness=1.0)
+        request = Continuation(prefixes=PROMPTS, pad=0, end=END)
+        greedy = GreedyConfig(max_new_tokens=6).build().generate(model, request)
+        beam = BeamConfig(beam_size=6**3, length_penalty=0, max_new_tokens=6, early_stopping="never").build().generate(model, request)
+        pairs = [(b, g) for b, g in zip(beam, greedy, strict=True) if g.ended]
+        assert all(b.log_probability >= g.log_probability - 1e-5 for b, g in pairs)
+        won += sum(b.log_probability > g.log_probability + 1e-3 for b, g in pairs)
+    assert won > 5
+
+
+def test_the_longer_the_penalty_the_longer_the_answer(second_order: Callable[..., Any]) -> None:
+    model = second_order(5, seed=4, sharpness=0.7)
+    request = Continuation(prefixes=PROMPTS, pad=0, end=END)
+
+    def lengths(alpha: float) -> list[int]:
+        config = BeamConfig(beam_size=8, length_penalty=alpha, max_new_tokens=10, early_stopping="never")
+        return [len(row.token_ids) for row in config.build().generate(model, request)]
+
+    assert sum(lengths(0.0)) < sum(lengths(1.0)) < sum(lengths(3.0))
+
+
+def test_the_penalties_are_the_published_ones() -> None:
+    assert length_penalty("gnmt", 0.6)(7) == pytest.approx(2**0.6)
+    assert length_penalty("power", 0.5)(9) == pytest.approx(3.0)
+
+
+def test_early_stopping_orders_the_work_and_never_is_at_least_as_good(second_order: Callable[..., Any]) -> None:
+    work, scores = {}, {}
+    for stopping in ("always", "heuristic", "never"):
+        model = second_order(8, seed=2, sharpness=1.0)
+        beam = BeamConfig(beam_size=3, length_penalty=1.0, max_new_tokens=30, early_stopping=stopping).build()
+        rows = beam.generate(model, Continuation(prefixes=PROMPTS, pad=0, end=END))
+        work[stopping], scores[stopping] = sum(model.rows_read), sum(row.score for row in rows)
+    assert work["always"] <= work["heuristic"] < work["never"]
+    assert scores["always"] <= scores["heuristic"] + 1e-6
+    assert scores["heuristic"] <= scores["never"] + 1e-6
+
+
+def test_limits_per_row_minimum_and_forbidden_tokens(second_order: Callable[..., Any]) -> None:
+    model = second_order(6, seed=5, max_length=7)
+    request = Continuation(prefixes=PROMPTS, pad=0, end=END, forbidden=(4,))
+    for row, prompt in zip(BeamConfig(max_new_tokens=6, min_new_tokens=2).build().generate(model, request), PROMPTS, strict=True):
+        assert 2 <= len(row.token_ids) + row.ended <= min(6, 7 - len(prompt) + 1)
+        assert 4 not in row.token_ids
+
+
+def test_a_row_that_never_ends_answers_with_what_it_has(second_order: Callable[..., Any]) -> None:
+    model = second_order(4)
+    [found] = BeamConfig(beam_size=4**3, max_new_tokens=3).build().search(model, Continuation(prefixes=[[1, 2]], pad=0))
+    assert [row.ended for row in found] == [False] * 64
+    best = max(itertools.product(range(4), repeat=3), key=lambda new: model.log_probability([1, 2], list(new)))
+    assert found[0].token_ids == list(best)
+
+
+def test_more_beams_than_tokens_and_no_rows(second_order: Callable[..., Any]) -> None:
+    model = second_order(2)
+    [row] = BeamConfig(beam_size=5, max_new_tokens=1).build().generate(model, Continuation(prefixes=[[1]], pad=0, end=END))
+    assert row.ended
+    assert BeamConfig().build().generate(model, Continuation(prefixes=[], pad=0, end=END)) == []
