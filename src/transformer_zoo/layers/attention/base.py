@@ -1,0 +1,52 @@
+"""The contract of an attention module."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from transformer_zoo.layers.cache import AttentionCache
+from transformer_zoo.layers.masks import Everything, LoweredMask, Mask
+from transformer_zoo.layers.positions import Site
+from transformer_zoo.settings import Config
+
+
+@dataclass(kw_only=True)
+class AttentionConfig(Config):
+    """How tokens look at each other."""
+
+    slot: ClassVar[str | None] = "model/attention"
+
+    def build(self, *, d_model: int, n_heads: int) -> "Attention":
+        raise NotImplementedError("abstract")
+
+    def resolved_head_width(self, d_model: int, n_heads: int) -> int:
+        """Features per head."""
+        return d_model // n_heads
+
+    def shape_problems(self, d_model: int, n_heads: int) -> list[str]:
+        """What does not divide, with the numbers; the paths are the caller's."""
+        return []
+
+
+class Attention(nn.Module):
+    """`forward` maps queries [B,T,D] to [B,T,D]. `key_input` None is self-attention; a tensor [B,S,D] is what else is looked at (a memory)."""
+
+    own_mask: Mask = Everything()
+    """What this attention forbids by itself (a window); the block ANDs it to the mask of the stack."""
+    n_cached_heads: int
+    """Heads and features a cache must hold per token."""
+    head_width: int
+    adds_bias: bool = True
+    """Whether the attention can add a score bias (ALiBi, T5)."""
+
+    def forward(
+        self,
+        query_input: Tensor,
+        key_input: Tensor | None = None,
+        *,
+        mask: LoweredMask,
+        positions: Site,
+        cache: AttentionCache | None = None,
+    ) -> Tensor:
+        raise NotImplementedError("abstract")

@@ -1,0 +1,91 @@
+"""Kernels: softmax(q·k + bias) · v under a mask. A row that sees nothing yields zeros."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from einops import repeat
+from torch import Tensor
+
+from transformer_zoo.layers.masks import LoweredMask
+from transformer_zoo.settings import Config
+
+
+@dataclass(kw_only=True)
+class KernelConfig(Config):
+    """What computes the weighted sum."""
+
+    slot: ClassVar[str | None] = "model/attention/kernel"
+
+    def build(self) -> "Kernel":
+        raise NotImplementedError("abstract")
+
+
+class Kernel:
+    """q [B,H,T,E], k and v [B,Hk,S,E] (Hk divides H) -> [B,H,T,E]; `bias` [B|1,H,T,S] is added to the scaled scores."""
+
+    name: str
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, *, mask: LoweredMask, bias: Tensor | None, scale: float, dropout: float) -> Tensor:
+        raise NotImplementedError("abstract")
+
+
+def causal_mask(n_queries: int, n_keys: int, device: torch.device) -> Tensor:
+    """Dense [1, 1, T, S] of the causal flag."""
+    return torch.ones(1, 1, n_queries, n_keys, dtype=torch.bool, device=device).tril()
+
+
+def shared_heads(x: Tensor, n_heads: int) -> Tensor:
+    """Repeats grouped key or value heads so that each query head has one: [B,Hk,S,E] -> [B,H,S,E]."""
+    return x if x.shape[1] == n_heads else repeat(x, "b k s e -> b (k g) s e", g=n_heads // x.shape[1])
+
+
+@dataclass(kw_only=True)
+class SDPAConfig(KernelConfig):
+    """PyTorch's fused scaled-dot-product attention, which picks the fastest backend for the device."""
+
+    def build(self) -> "SDPAKernel":
+        return SDPAKernel()
+
+
+class SDPAKernel(Kernel):
+    """The causal flag is passed on as a flag; a bias and a mask are merged into one additive mask."""
+
+    name = "sdpa"
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, *, mask: LoweredMask, bias: Tensor | None, scale: float, dropout: float) -> Tensor:
+        k, v = shared_heads(k, q.shape[1]), shared_heads(v, q.shape[1])
+        if bias is None:
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=mask.dense, dropout_p=dropout, is_causal=mask.causal, scale=scale)
+        bias = bias.to(q.dtype)
+        dense = causal_mask(q.shape[2], k.shape[2], q.device) if mask.causal else mask.dense
+        if dense is None:
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout, scale=scale)
+        sees_something = dense.any(dim=-1, keepdim=True)  # [B|1,1,T,1]
+        additive = bias.masked_fill(~(dense | ~sees_something), float("-inf"))  # a row of -inf alone would give NaN
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=additive, dropout_p=dropout, scale=scale) * sees_something
+
+
+@dataclass(kw_only=True)
+class ReferenceConfig(KernelConfig):
+    """The formula spelt out; slow, for tests and for reading."""
+
+    def build(self) -> "ReferenceKernel":
+        return ReferenceKernel()
+
+
+class ReferenceKernel(Kernel):
+    """Vaswani et al. 2017, equation 1."""
+
+    name = "reference"
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, *, mask: LoweredMask, bias: Tensor | None, scale: float, dropout: float) -> Tensor:
+        k, v = shared_heads(k, q.shape[1]), shared_heads(v, q.shape[1])
+        scores = q @ k.transpose(-1, -2) * scale  # [B,H,T,S]
+        scores = scores if bias is None else scores + bias
+        dense = causal_mask(q.shape[2], k.shape[2], q.device) if mask.causal else mask.dense
+        if dense is not None:
+            scores = scores.masked_fill(~dense, float("-inf"))
+        weights = scores.softmax(dim=-1).nan_to_num(0.0)  # a row that sees nothing: 0/0
+        return F.dropout(weights, dropout) @ v

@@ -1,0 +1,139 @@
+"""Transformer blocks: residual branches, with normalisation placed by slots."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from transformer_zoo.layers.attention.base import Attention
+from transformer_zoo.layers.cache import AttentionCache
+from transformer_zoo.layers.masks import LoweredMask, Mask, MaskLowering
+from transformer_zoo.layers.norms import NormConfig
+from transformer_zoo.layers.positions import Site
+from transformer_zoo.settings import Config
+
+
+@dataclass(kw_only=True)
+class NormPlacementConfig(Config):
+    """Where a block normalises. Each residual branch has three places, identity unless filled:
+    x -> outer(x + dropout(after(body(before(x))))).
+    """
+
+    slot: ClassVar[str | None] = "model/norm_placement"
+    final: ClassVar[bool]
+    """Whether the stack ends with one more norm, because the last block's output is not normalised."""
+
+    def branch(self, norm: NormConfig, d_model: int) -> tuple[nn.Module, nn.Module, nn.Module]:
+        """The modules for `before`, `after` and `outer`."""
+        raise NotImplementedError("abstract")
+
+
+@dataclass(kw_only=True)
+class PreNormConfig(NormPlacementConfig):
+    """Norm at the branch's entry (Xiong et al. 2020, https://arxiv.org/abs/2002.04745; GPT-2)."""
+
+    final: ClassVar[bool] = True
+
+    def branch(self, norm: NormConfig, d_model: int) -> tuple[nn.Module, nn.Module, nn.Module]:
+        return norm.build(d_model), nn.Identity(), nn.Identity()
+
+
+@dataclass(kw_only=True)
+class PostNormConfig(NormPlacementConfig):
+    """Norm of the sum of branch and residual (Vaswani et al. 2017; BERT)."""
+
+    final: ClassVar[bool] = False
+
+    def branch(self, norm: NormConfig, d_model: int) -> tuple[nn.Module, nn.Module, nn.Module]:
+        return nn.Identity(), nn.Identity(), norm.build(d_model)
+
+
+@dataclass(kw_only=True)
+class SandwichNormConfig(NormPlacementConfig):
+    """Norm at the branch's entry and at its exit (Ding et al. 2021, https://arxiv.org/abs/2105.13290)."""
+
+    final: ClassVar[bool] = True
+
+    def branch(self, norm: NormConfig, d_model: int) -> tuple[nn.Module, nn.Module, nn.Module]:
+        return norm.build(d_model), norm.build(d_model), nn.Identity()
+
+
+class Residual(nn.Module):
+    """What stands around a branch's body: `leave(x, body(enter(x)))`."""
+
+    def __init__(self, before: nn.Module, after: nn.Module, outer: nn.Module, *, dropout: float) -> None:
+        super().__init__()
+        self.before, self.after, self.outer = before, after, outer
+        self.dropout = nn.Dropout(dropout)
+
+    def enter(self, x: Tensor) -> Tensor:
+        return self.before(x)
+
+    def leave(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.outer(x + self.dropout(self.after(y)))
+
+
+@dataclass
+class Scene:
+    """What every block of a stack sees in one forward."""
+
+    lower: MaskLowering
+    sites: dict[int, Site]
+    memory: Tensor | None = None  # [B, S, D]
+    memory_mask: LoweredMask | None = None
+
+
+@dataclass
+class BlockCache:
+    """One layer's caches: growing for self-attention, fixed for the memory."""
+
+    own: AttentionCache
+    memory: AttentionCache
+
+    def select(self, rows: Tensor) -> None:
+        self.own.select(rows)
+        self.memory.select(rows)
+
+
+class Block(nn.Module):
+    """Self-attention, cross-attention where there is a memory, feed-forward; each a residual branch."""
+
+    def __init__(
+        self,
+        *,
+        attention: Attention,
+        cross_attention: Attention | None,
+        feedforward: nn.Module,
+        placement: NormPlacementConfig,
+        norm: NormConfig,
+        d_model: int,
+        dropout: float,
+        mask: Mask,
+    ) -> None:
+        super().__init__()
+        self.attention, self.cross_attention, self.feedforward = attention, cross_attention, feedforward
+        self.around_attention = Residual(*placement.branch(norm, d_model), dropout=dropout)
+        self.around_cross = Residual(*placement.branch(norm, d_model), dropout=dropout) if cross_attention is not None else None
+        self.around_feedforward = Residual(*placement.branch(norm, d_model), dropout=dropout)
+        self.mask = mask & attention.own_mask
+
+    def forward(self, x: Tensor, scene: Scene, site_key: int, cache: BlockCache | None = None) -> Tensor:
+        """[B,T,D] -> [B,T,D]."""
+        y = self.attention(
+            self.around_attention.enter(x),
+            mask=scene.lower(self.mask),
+            positions=scene.sites[site_key],
+            cache=None if cache is None else cache.own,
+        )
+        x = self.around_attention.leave(x, y)
+        if self.cross_attention is not None and self.around_cross is not None:
+            assert scene.memory_mask is not None
+            y = self.cross_attention(
+                self.around_cross.enter(x),
+                scene.memory,
+                mask=scene.memory_mask,
+                positions=Site(),
+                cache=None if cache is None else cache.memory,
+            )
+            x = self.around_cross.leave(x, y)
+        return self.around_feedforward.leave(x, self.feedforward(self.around_feedforward.enter(x)))

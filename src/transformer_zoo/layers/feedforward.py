@@ -1,0 +1,99 @@
+"""Position-wise feed-forward networks."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from transformer_zoo.layers.initialization import InitializationConfig
+from transformer_zoo.settings import Config, OneOf, Probability
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "silu": F.silu,
+    "tanh": F.tanh,
+}
+Activation = Annotated[str, OneOf(*ACTIVATIONS)]
+
+
+@dataclass(kw_only=True)
+class FeedforwardConfig(Config):
+    """What follows attention in a block."""
+
+    slot: ClassVar[str | None] = "model/feedforward"
+
+    def build(self, *, d_model: int, d_ff: int) -> nn.Module:
+        """A module [B, T, D] -> [B, T, D]."""
+        raise NotImplementedError("abstract")
+
+
+@dataclass(kw_only=True)
+class DenseConfig(FeedforwardConfig):
+    """Two projections with an activation between (Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.3)."""
+
+    activation: Activation = "gelu"
+    """Between the two projections; `gelu` is the exact form, `gelu_tanh` its approximation."""
+    bias: bool = True
+    """Whether both projections have a bias."""
+    dropout: Probability = 0.0
+    """Of the activations."""
+
+    def build(self, *, d_model: int, d_ff: int) -> "DenseFeedforward":
+        return DenseFeedforward(self, d_model=d_model, d_ff=d_ff)
+
+
+class DenseFeedforward(nn.Module):
+    """outer(activation(inner(x)))."""
+
+    def __init__(self, config: DenseConfig, *, d_model: int, d_ff: int) -> None:
+        super().__init__()
+        self.inner = nn.Linear(d_model, d_ff, bias=config.bias)
+        self.outer = nn.Linear(d_ff, d_model, bias=config.bias)
+        self.activation = ACTIVATIONS[config.activation]
+        self.dropout = nn.Dropout(config.dropout)
+
+    def initialize(self, law: InitializationConfig, residual_factor: float) -> None:
+        self.outer.weight.mul_(residual_factor)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.outer(self.dropout(self.activation(self.inner(x))))  # [B,T,D] -> [B,T,F] -> [B,T,D]
+
+
+@dataclass(kw_only=True)
+class GatedConfig(FeedforwardConfig):
+    """A gated linear unit: SwiGLU with `silu`, GEGLU with `gelu` (Shazeer 2020, https://arxiv.org/abs/2002.05202)."""
+
+    activation: Activation = "silu"
+    """Of the gate."""
+    bias: bool = False
+    """Whether the projections have a bias."""
+    dropout: Probability = 0.0
+    """Of the gated activations."""
+
+    def build(self, *, d_model: int, d_ff: int) -> "GatedFeedforward":
+        return GatedFeedforward(self, d_model=d_model, d_ff=d_ff)
+
+
+class GatedFeedforward(nn.Module):
+    """outer(activation(gate(x)) · inner(x)); gate and inner are one matrix product."""
+
+    def __init__(self, config: GatedConfig, *, d_model: int, d_ff: int) -> None:
+        super().__init__()
+        self.gate_and_inner = nn.Linear(d_model, 2 * d_ff, bias=config.bias)
+        self.outer = nn.Linear(d_ff, d_model, bias=config.bias)
+        self.activation = ACTIVATIONS[config.activation]
+        self.dropout = nn.Dropout(config.dropout)
+
+    def initialize(self, law: InitializationConfig, residual_factor: float) -> None:
+        for part in self.gate_and_inner.weight.chunk(2):
+            law.matrix(part)
+        self.outer.weight.mul_(residual_factor)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, inner = self.gate_and_inner(x).chunk(2, dim=-1)  # [B,T,D] -> 2 x [B,T,F]
+        return self.outer(self.dropout(self.activation(gate) * inner))  # [B,T,F] -> [B,T,D]

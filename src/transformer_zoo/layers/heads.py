@@ -1,0 +1,156 @@
+"""Heads: what an objective puts on top of a model.
+
+All share one forward: hidden states [B,T,D], `valid` [B,T] (False on padding; None: no padding), `predict_at` [N] (flat positions at which a
+vocabulary head runs; None: all). Each uses what concerns it.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from transformer_zoo.layers.feedforward import ACTIVATIONS, Activation
+from transformer_zoo.layers.initialization import InitializationConfig
+from transformer_zoo.layers.norms import NormConfig
+from transformer_zoo.layers.vocabulary_scores import VocabularyScores
+from transformer_zoo.settings import Config, OneOf, Probability
+
+Pooling = Annotated[str, OneOf("first", "mean", "last")]
+
+
+@dataclass(kw_only=True)
+class VocabularyHeadConfig(Config):
+    """What turns hidden states into scores over the vocabulary."""
+
+    slot: ClassVar[str | None] = "model/vocabulary_head"
+
+    def build(self, *, d_model: int, vocab_size: int, embedding: nn.Embedding, norm: NormConfig) -> "VocabularyHead":
+        raise NotImplementedError("abstract")
+
+
+class VocabularyHead(nn.Module):
+    """transform(hidden) · matrixᵀ + bias, where the matrix is the embedding table when tied (Press & Wolf 2017, https://arxiv.org/abs/1608.05859)."""
+
+    def __init__(self, *, transform: nn.Module, vocab_size: int, width: int, tied_to: nn.Embedding | None, bias: bool, scale: float = 1.0) -> None:
+        super().__init__()
+        self.transform, self.scale = transform, scale
+        self.weight = nn.Parameter(torch.empty(vocab_size, width)) if tied_to is None else tied_to.weight
+        self.bias = nn.Parameter(torch.zeros(vocab_size)) if bias else None
+        self.is_tied = tied_to is not None
+
+    def initialize(self, law: InitializationConfig, residual_factor: float) -> None:
+        if not self.is_tied:
+            law.matrix(self.weight)
+
+    def forward(self, hidden: Tensor, *, valid: Tensor | None, predict_at: Tensor | None) -> VocabularyScores:
+        """Hidden [B,T,D] at the flat positions `predict_at` [N] in B·T (None: all) -> scores of [N,V]."""
+        rows = rearrange(hidden, "b t d -> (b t) d")
+        rows = rows if predict_at is None else rows.index_select(0, predict_at)
+        rows = self.transform(rows)
+        return VocabularyScores(hidden=rows if self.scale == 1.0 else rows * self.scale, weight=self.weight, bias=self.bias)
+
+
+@dataclass(kw_only=True)
+class LMHeadConfig(VocabularyHeadConfig):
+    """The hidden state as it is (GPT-2, the 2017 Transformer); projected where embeddings are factorised."""
+
+    tied: bool = True
+    """Whether the vocabulary matrix is the embedding table."""
+    bias: bool = False
+    """Whether every token has a bias."""
+
+    def build(self, *, d_model: int, vocab_size: int, embedding: nn.Embedding, norm: NormConfig) -> VocabularyHead:
+        width = embedding.embedding_dim if self.tied else d_model
+        transform = nn.Linear(d_model, width, bias=False) if width != d_model else nn.Identity()
+        tied_to = embedding if self.tied else None
+        return VocabularyHead(transform=transform, vocab_size=vocab_size, width=width, tied_to=tied_to, bias=self.bias)
+
+
+@dataclass(kw_only=True)
+class MLMHeadConfig(VocabularyHeadConfig):
+    """Projection, activation and norm before the scores (BERT, Devlin et al. 2019, https://arxiv.org/abs/1810.04805)."""
+
+    activation: Activation = "gelu"
+    """After the projection."""
+    tied: bool = True
+    """Whether the vocabulary matrix is the embedding table."""
+    bias: bool = True
+    """Whether every token has a bias."""
+
+    def build(self, *, d_model: int, vocab_size: int, embedding: nn.Embedding, norm: NormConfig) -> VocabularyHead:
+        width = embedding.embedding_dim if self.tied else d_model
+        transform = Transform(d_model, width, self.activation, norm)
+        tied_to = embedding if self.tied else None
+        return VocabularyHead(transform=transform, vocab_size=vocab_size, width=width, tied_to=tied_to, bias=self.bias)
+
+
+class Transform(nn.Module):
+    """norm(activation(dense(x)))."""
+
+    def __init__(self, d_model: int, width: int, activation: str, norm: NormConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(d_model, width)
+        self.activation = ACTIVATIONS[activation]
+        self.norm = norm.build(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.activation(self.dense(x)))
+
+
+@dataclass(kw_only=True)
+class ClassifierConfig(Config):
+    """Settings of the heads that give classes: of a pair, of a sequence, of every token."""
+
+    pooling: Pooling = "first"
+    """What stands for a whole sequence: its first token's state, the mean over tokens, or its last token's state (for causal models)."""
+    transform: bool = True
+    """Whether the pooled state passes a projection with tanh first (BERT's pooler)."""
+    dropout: Probability = 0.1
+    """Before the classifier."""
+
+    def build_sequence(self, *, d_model: int, n_classes: int) -> "SequenceClassifier":
+        return SequenceClassifier(self, d_model=d_model, n_classes=n_classes)
+
+    def build_token(self, *, d_model: int, n_classes: int) -> "TokenClassifier":
+        return TokenClassifier(self, d_model=d_model, n_classes=n_classes)
+
+
+class SequenceClassifier(nn.Module):
+    """Hidden [B,T,D] -> logits [B,C]; with two classes it is the pair head of next-sentence prediction."""
+
+    def __init__(self, config: ClassifierConfig, *, d_model: int, n_classes: int) -> None:
+        super().__init__()
+        self.pooling = config.pooling
+        self.pooler = nn.Sequential(nn.Linear(d_model, d_model), nn.Tanh()) if config.transform else nn.Identity()
+        self.dropout = nn.Dropout(config.dropout)
+        self.classifier = nn.Linear(d_model, n_classes)
+
+    def forward(self, hidden: Tensor, *, valid: Tensor | None, predict_at: Tensor | None) -> Tensor:
+        return self.classifier(self.dropout(self.pooler(pool(hidden, valid, self.pooling))))  # [B,T,D] -> [B,D] -> [B,C]
+
+
+class TokenClassifier(nn.Module):
+    """Hidden [B,T,D] -> logits [B,T,C]."""
+
+    def __init__(self, config: ClassifierConfig, *, d_model: int, n_classes: int) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(config.dropout)
+        self.classifier = nn.Linear(d_model, n_classes)
+
+    def forward(self, hidden: Tensor, *, valid: Tensor | None, predict_at: Tensor | None) -> Tensor:
+        return self.classifier(self.dropout(hidden))
+
+
+def pool(hidden: Tensor, valid: Tensor | None, pooling: str) -> Tensor:
+    """[B,T,D] -> [B,D]; padding [B,T] (False) takes no part."""
+    if pooling == "first":
+        return hidden[:, 0]
+    if valid is None:
+        return hidden.mean(dim=1) if pooling == "mean" else hidden[:, -1]
+    if pooling == "mean":
+        weights = valid.unsqueeze(-1).to(hidden.dtype)  # [B,T,1]
+        return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+    last = valid.shape[1] - 1 - valid.flip(1).int().argmax(dim=1)  # [B]
+    return hidden[torch.arange(len(hidden), device=hidden.device), last]

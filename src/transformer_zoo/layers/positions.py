@@ -1,0 +1,270 @@
+"""Where a token stands: three doors, identity by default.
+
+`embed` adds to the embeddings (learned, sinusoidal), a site's `rotate` turns queries and keys (rotary), a site's `bias` adds to the scores (ALiBi,
+T5). A site is the scheme evaluated for one role of one layer; it is computed once per forward and shared by all layers with the same `site_key`.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import torch
+from einops import rearrange, repeat
+from torch import Tensor, nn
+
+from transformer_zoo.layers.initialization import InitializationConfig
+from transformer_zoo.settings import Config, PositiveFloat, PositiveInt, Range
+
+
+@dataclass
+class Site:
+    """Positions as one attention sees them: cosines and sines for queries and keys, and an additive score bias."""
+
+    query_rotation: tuple[Tensor, Tensor] | None = None  # 2 x [B|1, 1, T, R/2]
+    key_rotation: tuple[Tensor, Tensor] | None = None  # 2 x [B|1, 1, S', R/2], S' the keys computed in this forward
+    bias: Tensor | None = None  # [B|1, H, T, S]
+
+    def rotate(self, queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries [B,H,T,E] and new keys [B,H,S',E], turned by their positions."""
+        if self.query_rotation is None or self.key_rotation is None:
+            return queries, keys
+        return rotate_half(queries, *self.query_rotation), rotate_half(keys, *self.key_rotation)
+
+
+def rotate_half(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    """Turns the pairs (i, i + R/2) of the first R features; the rest passes through."""
+    rotated_width = 2 * cosine.shape[-1]
+    first, second = x[..., :rotated_width].chunk(2, dim=-1)  # 2 x [B,H,T,R/2]
+    turned = torch.cat((first * cosine - second * sine, second * cosine + first * sine), dim=-1)
+    return turned if rotated_width == x.shape[-1] else torch.cat((turned, x[..., rotated_width:]), dim=-1)
+
+
+@dataclass(kw_only=True)
+class PositionShape:
+    """The sizes a parent gives a position scheme."""
+
+    embedding_width: int
+    n_heads: int
+    head_width: int
+    max_length: int
+    causal: bool
+
+
+@dataclass(kw_only=True)
+class PositionsConfig(Config):
+    """How a model knows the order of its tokens."""
+
+    slot: ClassVar[str | None] = "model/positions"
+
+    def head_problems(self, head_width: int) -> list[str]:
+        """What does not fit heads of this width, with the numbers."""
+        return []
+
+    def build(self, shape: PositionShape) -> "Positions":
+        raise NotImplementedError("abstract")
+
+
+class Positions(nn.Module):
+    """The contract; as it stands, no position information at all."""
+
+    max_length: int | None = None
+    """The longest sequence the scheme can place; None: any."""
+    biased: bool = False
+    """Whether sites carry a score bias (a kernel must then be able to add one)."""
+
+    def embed(self, x: Tensor, index: Tensor) -> Tensor:
+        """Embeddings [B,T,W] with positions `index` [T] or [B,T] added."""
+        return x
+
+    def site_key(self, layer: int) -> int:
+        """Layers with equal keys share one site."""
+        return 0
+
+    def site(self, key: int, query_index: Tensor, key_index: Tensor) -> Site:
+        """The self-attention site for queries at `query_index` [T] or [B,T] and keys at `key_index` [S] or [B,S]."""
+        return Site()
+
+
+@dataclass(kw_only=True)
+class NoPositionsConfig(PositionsConfig):
+    """No positions: order is invisible to an encoder, and only the causal mask betrays it to a decoder."""
+
+    def build(self, shape: PositionShape) -> Positions:
+        return Positions()
+
+
+@dataclass(kw_only=True)
+class LearnedConfig(PositionsConfig):
+    """A learned vector for each position (Gehring et al. 2017; BERT, GPT-2)."""
+
+    def build(self, shape: PositionShape) -> "LearnedPositions":
+        return LearnedPositions(shape)
+
+
+class LearnedPositions(Positions):
+    """A table [max_length, W]."""
+
+    def __init__(self, shape: PositionShape) -> None:
+        super().__init__()
+        self.max_length = shape.max_length
+        self.table = nn.Embedding(shape.max_length, shape.embedding_width)
+
+    def initialize(self, law: InitializationConfig, residual_factor: float) -> None:
+        law.position_table(self.table.weight)
+
+    def embed(self, x: Tensor, index: Tensor) -> Tensor:
+        return x + self.table(index)
+
+
+@dataclass(kw_only=True)
+class SinusoidalConfig(PositionsConfig):
+    """Fixed sines and cosines of geometric wavelengths (Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.5)."""
+
+    base: PositiveFloat = 10000.0
+    """The longest wavelength is 2π times this."""
+
+    def build(self, shape: PositionShape) -> "SinusoidalPositions":
+        return SinusoidalPositions(self, shape)
+
+
+class SinusoidalPositions(Positions):
+    """Sines in the even features, cosines in the odd ones, as the paper has it."""
+
+    def __init__(self, config: SinusoidalConfig, shape: PositionShape) -> None:
+        super().__init__()
+        self.base, self.width = config.base, shape.embedding_width
+
+    def embed(self, x: Tensor, index: Tensor) -> Tensor:
+        frequencies = _frequencies(self.base, self.width, x.device)  # [ceil(W/2)]
+        angles = index.unsqueeze(-1) * frequencies  # [T or B,T, ceil(W/2)]
+        waves = torch.stack((angles.sin(), angles.cos()), dim=-1)
+        return x + rearrange(waves, "... w two -> ... (w two)")[..., : self.width].to(x.dtype)
+
+
+@dataclass(kw_only=True)
+class RotaryConfig(PositionsConfig):
+    """Rotary embedding: queries and keys turned by angles that grow with position (Su et al. 2021, https://arxiv.org/abs/2104.09864)."""
+
+    theta: PositiveFloat = 10000.0
+    """Base of the geometric angles; larger for longer contexts."""
+    rotated_share: Annotated[float, Range(0, 1, open_minimum=True)] = 1.0
+    """Share of each head's features that is turned."""
+
+    def head_problems(self, head_width: int) -> list[str]:
+        rotated = int(head_width * self.rotated_share)
+        if rotated % 2 == 0 and rotated > 0:
+            return []
+        return [f"rotary positions turn pairs of features, but {rotated} of {head_width} features per head would be turned; choose an even number"]
+
+    def build(self, shape: PositionShape) -> "RotaryPositions":
+        return RotaryPositions(self, shape)
+
+
+class RotaryPositions(Positions):
+    """Turns pairs of features of queries and keys; scores then depend on distances only."""
+
+    def __init__(self, config: RotaryConfig, shape: PositionShape) -> None:
+        super().__init__()
+        self.theta = config.theta
+        self.rotated_width = int(shape.head_width * config.rotated_share)
+
+    def site(self, key: int, query_index: Tensor, key_index: Tensor) -> Site:
+        # With a cache, only the newest keys are computed, and they stand where the queries stand.
+        rotation = self._rotation(query_index)
+        return Site(query_rotation=rotation, key_rotation=rotation)
+
+    def _rotation(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        angles = index.unsqueeze(-1) * _frequencies(self.theta, self.rotated_width, index.device)  # [T or B,T, R/2]
+        angles = rearrange(angles, "t r -> 1 1 t r") if angles.dim() == 2 else rearrange(angles, "b t r -> b 1 t r")
+        return angles.cos(), angles.sin()
+
+
+@dataclass(kw_only=True)
+class AlibiConfig(PositionsConfig):
+    """Linear penalties on distance, one slope per head (Press et al. 2022, https://arxiv.org/abs/2108.12409)."""
+
+    def build(self, shape: PositionShape) -> "AlibiPositions":
+        return AlibiPositions(shape)
+
+
+class AlibiPositions(Positions):
+    """bias = -slope · |distance|; symmetric in an encoder."""
+
+    biased = True
+    slopes: Tensor
+
+    def __init__(self, shape: PositionShape) -> None:
+        super().__init__()
+        self.register_buffer("slopes", alibi_slopes(shape.n_heads), persistent=False)
+
+    def site(self, key: int, query_index: Tensor, key_index: Tensor) -> Site:
+        distance = (_distance(query_index, key_index)).abs()  # [1|B,T,S]
+        return Site(bias=-rearrange(self.slopes, "h -> 1 h 1 1") * rearrange(distance, "b t s -> b 1 t s"))
+
+
+def alibi_slopes(n_heads: int) -> Tensor:
+    """[H]: 2^(-8/n), 2^(-16/n) …; where H is no power of two, the missing ones are every second slope of twice the next smaller power."""
+    power = 2 ** math.floor(math.log2(n_heads))
+    slopes = [2 ** (-8 * (head + 1) / power) for head in range(power)]
+    slopes += [2 ** (-4 * (2 * head + 1) / power) for head in range(n_heads - power)]
+    return torch.tensor(slopes)
+
+
+@dataclass(kw_only=True)
+class T5Config(PositionsConfig):
+    """A learned bias per head and bucket of distances, shared by all layers of a stack (Raffel et al. 2020, https://arxiv.org/abs/1910.10683)."""
+
+    n_buckets: Annotated[int, Range(4)] = 32
+    """Half for exact small distances, half for logarithmic ones; in an encoder half of both for each direction."""
+    max_distance: PositiveInt = 128
+    """Beyond this distance, in tokens, all fall into the last bucket."""
+
+    def problems(self) -> list[str]:
+        """Cross-field checks."""
+        problems = [f"n_buckets={self.n_buckets} must be a multiple of 4"] if self.n_buckets % 4 else []
+        if self.max_distance <= self.n_buckets // 2:
+            problems.append(f"max_distance={self.max_distance} must exceed half of n_buckets={self.n_buckets}")
+        return problems
+
+    def build(self, shape: PositionShape) -> "T5Positions":
+        return T5Positions(self, shape)
+
+
+class T5Positions(Positions):
+    """A table [buckets, H]."""
+
+    biased = True
+
+    def __init__(self, config: T5Config, shape: PositionShape) -> None:
+        super().__init__()
+        self.n_buckets, self.max_distance, self.causal = config.n_buckets, config.max_distance, shape.causal
+        self.table = nn.Embedding(config.n_buckets, shape.n_heads)
+
+    def site(self, key: int, query_index: Tensor, key_index: Tensor) -> Site:
+        buckets = t5_buckets(_distance(query_index, key_index), causal=self.causal, n_buckets=self.n_buckets, max_distance=self.max_distance)
+        return Site(bias=rearrange(self.table(buckets), "b t s h -> b h t s"))
+
+
+def t5_buckets(distance: Tensor, *, causal: bool, n_buckets: int, max_distance: int) -> Tensor:
+    """Bucket of each `distance` = key position - query position, of any shape."""
+    offset = torch.zeros_like(distance)
+    if causal:
+        distance = (-distance).clamp(min=0)
+    else:
+        n_buckets //= 2
+        offset = (distance > 0) * n_buckets
+        distance = distance.abs()
+    exact = n_buckets // 2
+    logarithmic = exact + (torch.log(distance.clamp(min=1) / exact) / math.log(max_distance / exact) * (n_buckets - exact)).long()
+    return offset + torch.where(distance < exact, distance, logarithmic.clamp(max=n_buckets - 1))
+
+
+def _frequencies(base: float, width: int, device: torch.device) -> Tensor:
+    return base ** (-torch.arange(0, width, 2, device=device, dtype=torch.float32) / width)
+
+
+def _distance(query_index: Tensor, key_index: Tensor) -> Tensor:
+    """[1|B, T, S] = key position - query position, from indices [T] or [B,T] and [S] or [B,S]."""
+    queries = query_index if query_index.dim() == 2 else repeat(query_index, "t -> 1 t")
+    keys = key_index if key_index.dim() == 2 else repeat(key_index, "s -> 1 s")
+    return rearrange(keys, "b s -> b 1 s") - rearrange(queries, "b t -> b t 1")

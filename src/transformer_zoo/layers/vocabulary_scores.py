@@ -1,0 +1,99 @@
+"""Scores over the vocabulary that are computed only when, where and as far as somebody needs them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from transformer_zoo.records import IGNORED, Record
+
+_CHUNK_ELEMENTS = {"cpu": 2**21, "cuda": 2**27}
+"""Logits held at a time; small enough for a CPU's cache, large enough to fill a GPU."""
+
+
+def _chunk_rows(n_rows: int, vocab_size: int, device: torch.device) -> int:
+    return max(16, min(n_rows, _CHUNK_ELEMENTS.get(device.type, 2**24) // vocab_size))
+
+
+def _compute_dtype(tensor: Tensor) -> torch.dtype:
+    kind = tensor.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else tensor.dtype
+
+
+class _ChunkedCrossEntropy(torch.autograd.Function):
+    """Summed cross-entropy of hidden [N,D] against a vocabulary matrix [V,D]. The gradients are made in the forward pass, chunk by chunk,
+    while a chunk's logits are at hand; so neither the logits [N,V] nor their gradient are ever held whole.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, smoothing: float, with_gradients: bool) -> Tensor:
+        dtype, vocab_size = _compute_dtype(hidden), weight.shape[0]
+        rows, matrix = hidden.to(dtype), weight.to(dtype)
+        total = hidden.new_zeros((), dtype=torch.float32)
+        gradients: list[Tensor] = []
+        d_weight = torch.zeros_like(weight, dtype=torch.float32) if with_gradients else None
+        d_bias = torch.zeros_like(bias, dtype=torch.float32) if with_gradients and bias is not None else None
+        size = _chunk_rows(len(rows), vocab_size, rows.device)
+        with torch.autocast(rows.device.type, enabled=False):
+            for chunk, target in zip(rows.split(size), targets.split(size), strict=True):
+                scored = target != IGNORED
+                index = target.where(scored, 0).unsqueeze(1)
+                logits = F.linear(chunk, matrix, None if bias is None else bias.to(dtype)).float()  # [n,V]
+                log_sum = logits.logsumexp(dim=-1, keepdim=True)
+                losses = (log_sum - logits.gather(1, index)) * (1 - smoothing)
+                if smoothing:
+                    losses = losses + (log_sum - logits.mean(dim=-1, keepdim=True)) * smoothing
+                total = total + (losses.squeeze(1) * scored).sum()
+                if d_weight is None:
+                    continue
+                slope = logits.sub_(log_sum).exp_()  # softmax
+                if smoothing:
+                    slope -= smoothing / vocab_size
+                slope.scatter_add_(1, index, torch.full_like(index, smoothing - 1, dtype=slope.dtype))
+                slope = slope.mul_(scored.unsqueeze(1)).to(dtype)
+                gradients.append(slope @ matrix)
+                d_weight += slope.T @ chunk
+                if d_bias is not None:
+                    d_bias += slope.sum(dim=0, dtype=torch.float32)
+        if d_weight is not None:
+            ctx.save_for_backward(torch.cat(gradients).to(hidden.dtype), d_weight.to(weight.dtype), d_bias)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        d_hidden, d_weight, d_bias = ctx.saved_tensors
+        return d_hidden * upstream, d_weight * upstream, None if d_bias is None else d_bias * upstream, None, None, None
+
+
+@dataclass(kw_only=True)
+class VocabularyScores(Record):
+    """hidden · weightᵀ + bias, not yet computed."""
+
+    hidden: Tensor  # [N, D]
+    weight: Tensor  # [V, D]
+    bias: Tensor | None = None  # [V]
+
+    def logits(self) -> Tensor:
+        """[N, V] float32: everything, for decoding and small uses."""
+        return F.linear(self.hidden, self.weight, self.bias).float()
+
+    def cross_entropy(self, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
+        """The **sum** over targets [N] (IGNORED ones count 0) of the cross-entropy in nats, in chunks, equal to
+        `F.cross_entropy(logits, targets, reduction="sum", label_smoothing=…)` in value and gradient."""
+        with_gradients = torch.is_grad_enabled() and (self.hidden.requires_grad or self.weight.requires_grad)
+        return _ChunkedCrossEntropy.apply(self.hidden, self.weight, self.bias, targets, label_smoothing, with_gradients)
+
+    @torch.no_grad()
+    def evaluate(self, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """For each of targets [N] the cross-entropy in nats (float32) and whether the target had the highest score; 0 and False where ignored."""
+        losses, correct = [], []
+        size = _chunk_rows(len(self.hidden), self.weight.shape[0], self.hidden.device)
+        for hidden, target in zip(self.hidden.split(size), targets.split(size), strict=True):
+            logits = F.linear(hidden, self.weight, self.bias).float()  # [n,V]
+            losses.append(F.cross_entropy(logits, target, ignore_index=IGNORED, reduction="none"))
+            correct.append(logits.argmax(dim=-1) == target)
+        return torch.cat(losses), torch.cat(correct)

@@ -1,0 +1,155 @@
+"""The contract of a model, and the settings that all Transformer shapes share."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from transformer_zoo.layers.attention.base import AttentionConfig
+from transformer_zoo.layers.blocks import BlockCache, NormPlacementConfig
+from transformer_zoo.layers.embeddings import EmbeddingsConfig
+from transformer_zoo.layers.feedforward import FeedforwardConfig
+from transformer_zoo.layers.heads import ClassifierConfig, VocabularyHeadConfig
+from transformer_zoo.layers.initialization import InitializationConfig
+from transformer_zoo.layers.norms import NormConfig
+from transformer_zoo.layers.positions import PositionsConfig
+from transformer_zoo.layers.stacks import Stack, StackConfig
+from transformer_zoo.records import HeadNeed, Inputs, ModelOutput
+from transformer_zoo.settings import Config, PositiveInt, Probability
+
+
+@dataclass(kw_only=True)
+class ModelConfig(Config):
+    """A whole model."""
+
+    slot: ClassVar[str | None] = "model"
+    accepts: ClassVar[type[Inputs]]
+    """The record its forward takes."""
+    causal: ClassVar[bool]
+    """Whether a position (of the target, where there are two sequences) sees only what stands before it."""
+
+    def build(self, *, vocab_size: int, heads: Mapping[str, HeadNeed]) -> "Model":
+        """The model with the heads that an objective asks for, its parameters drawn from torch's global generator."""
+        raise NotImplementedError("abstract")
+
+
+@dataclass(kw_only=True)
+class TransformerConfig(ModelConfig):
+    """What encoders, decoders and encoder-decoders have in common: a shape and a choice for every slot."""
+
+    d_model: PositiveInt
+    """Width: features of a hidden state."""
+    n_layers: PositiveInt
+    """Blocks in a stack (in each stack of an encoder-decoder)."""
+    n_heads: PositiveInt
+    """Attention heads."""
+    d_ff: PositiveInt
+    """Features inside the feed-forward network."""
+    max_length: PositiveInt = 512
+    """Tokens; the size of a learned position table. Schemes without a table have no such limit."""
+    vocab_size: PositiveInt | None = None
+    """Tokens of the published vocabulary; with data, the tokenizer's size wins."""
+    dropout: Probability = 0.0
+    """Of every residual branch and of the embeddings."""
+    embeddings: EmbeddingsConfig
+    """How token ids become vectors."""
+    positions: PositionsConfig
+    """How order is known."""
+    attention: AttentionConfig
+    """How tokens look at each other."""
+    norm: NormConfig
+    """What normalises."""
+    norm_placement: NormPlacementConfig
+    """Where blocks normalise."""
+    feedforward: FeedforwardConfig
+    """What follows attention."""
+    stack: StackConfig
+    """How blocks make a stack."""
+    initialization: InitializationConfig
+    """How parameters start."""
+    vocabulary_head: VocabularyHeadConfig
+    """What scores the vocabulary, where the objective asks for it."""
+    classifier: ClassifierConfig
+    """What gives classes, where the objective asks for it."""
+
+    def problems(self) -> list[str]:
+        """Sizes that do not fit each other, all at once."""
+        problems = self.attention.shape_problems(self.d_model, self.n_heads)
+        return problems or self.positions.head_problems(self.attention.resolved_head_width(self.d_model, self.n_heads))
+
+
+class Model(nn.Module, ABC):
+    """Inputs record -> ModelOutput. Heads are named as the objective names them."""
+
+    heads: nn.ModuleDict
+
+    @abstractmethod
+    def forward(self, inputs: Any) -> ModelOutput:
+        """Runs the model; heads run on the last hidden states."""
+
+    @abstractmethod
+    def stacks(self) -> Iterator[Stack]:
+        """Every stack of blocks."""
+
+    @property
+    def max_length(self) -> int | None:
+        """The longest sequence, in tokens, that its positions can place; None: any."""
+        limits = [stack.positions.max_length for stack in self.stacks() if stack.positions.max_length is not None]
+        return min(limits, default=None)
+
+    def set_gradient_checkpointing(self, on: bool) -> None:
+        """Whether training recomputes blocks in the backward pass (less memory, about a third more time)."""
+        for stack in self.stacks():
+            stack.recomputes = on
+
+    def run_heads(self, hidden: Tensor, *, valid: Tensor | None, predict_at: Tensor | None) -> dict[str, Any]:
+        """What every head makes of hidden states [B,T,D]."""
+        return {name: head(hidden, valid=valid, predict_at=predict_at) for name, head in self.heads.items()}
+
+    def next_token_logits(self, hidden: Tensor) -> Tensor:
+        """[B,T,D] -> [B,V]: the vocabulary head at the last position."""
+        return self.heads["vocabulary"](hidden[:, -1:], valid=None, predict_at=None).logits()
+
+
+@dataclass
+class DecodingState:
+    """What a model remembers between two tokens; rows stand for sequences being written."""
+
+    caches: list[BlockCache]
+    capacity: int
+    length: int
+    """Slots used, padding included."""
+    positions: Tensor  # [B, capacity] int64: the position of every slot
+    valid: Tensor | None = None  # [B, capacity] bool; None: no padding
+    memory_valid: Tensor | None = None  # [B, S] bool; None: no padding or no memory
+
+    def select(self, rows: Tensor) -> None:
+        """Keeps, repeats or reorders rows [M]."""
+        for cache in self.caches:
+            cache.select(rows)
+        self.positions = self.positions[rows]
+        self.valid = None if self.valid is None else self.valid[rows]
+        self.memory_valid = None if self.memory_valid is None else self.memory_valid[rows]
+
+
+class NextTokenModel(Protocol):
+    """A model that writes one token after another."""
+
+    @property
+    def max_length(self) -> int | None: ...
+
+    def start(self, inputs: Any, *, capacity: int) -> tuple[Tensor, DecodingState]:
+        """Reads prompts (left-padded) or sources with target prefixes; logits [B,V] of the next token, and the state."""
+        ...
+
+    def step(self, token_ids: Tensor, state: DecodingState) -> Tensor:
+        """Appends tokens [B]; logits [B,V] of the next."""
+        ...
+
+
+def slots(start: int, end: int, like: Tensor) -> Tensor:
+    """[end - start] int64: places start to end on the device of `like`."""
+    return torch.arange(start, end, device=like.device)

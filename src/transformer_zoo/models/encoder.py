@@ -1,0 +1,52 @@
+"""The encoder: every position sees every other (BERT)."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from transformer_zoo.layers.initialization import initialize
+from transformer_zoo.layers.masks import MaskOperands, Padding, SameDocument
+from transformer_zoo.layers.stacks import Stack
+from transformer_zoo.models.assembly import build_embeddings, build_heads, build_stack, shared_parts
+from transformer_zoo.models.base import Model, TransformerConfig, slots
+from transformer_zoo.records import HeadNeed, Inputs, ModelOutput, SequenceInputs
+
+
+@dataclass(kw_only=True)
+class EncoderConfig(TransformerConfig):
+    """A bidirectional stack (Devlin et al. 2019, https://arxiv.org/abs/1810.04805)."""
+
+    accepts: ClassVar[type[Inputs]] = SequenceInputs
+    causal: ClassVar[bool] = False
+
+    def build(self, *, vocab_size: int, heads: Mapping[str, HeadNeed]) -> "Encoder":
+        return Encoder(self, vocab_size=vocab_size, heads=heads)
+
+
+class Encoder(Model):
+    """Token ids [B,T] -> hidden states [B,T,D] that look both ways."""
+
+    def __init__(self, config: EncoderConfig, *, vocab_size: int, heads: Mapping[str, HeadNeed]) -> None:
+        super().__init__()
+        self.embeddings = build_embeddings(config, vocab_size)
+        self.stack = build_stack(config, shared_parts(config), mask=Padding() & SameDocument(), causal=False)
+        self.heads = build_heads(config, heads, vocab_size, self.embeddings.token)
+        initialize(self, config.initialization, n_branches=2 * config.n_layers)
+
+    def stacks(self) -> Iterator[Stack]:
+        yield self.stack
+
+    def forward(self, inputs: SequenceInputs) -> ModelOutput:
+        index = slots(0, inputs.token_ids.shape[1], inputs.token_ids)  # [T]
+        x = self.embeddings(inputs.token_ids, inputs.segment_ids, index, self.stack.positions)  # [B,T,D]
+        operands = MaskOperands(
+            query_slots=index,
+            key_slots=index,
+            key_valid=inputs.valid,
+            query_documents=inputs.document_ids,
+            key_documents=inputs.document_ids,
+            query_global=inputs.global_positions,
+            key_global=inputs.global_positions,
+        )
+        x = self.stack(x, operands=operands, query_index=index, key_index=index)
+        return ModelOutput(hidden=x, heads=self.run_heads(x, valid=inputs.valid, predict_at=inputs.predict_at))

@@ -1,0 +1,163 @@
+"""The encoder-decoder: a decoder that also looks at an encoded source (the 2017 Transformer)."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from transformer_zoo.layers.attention.base import AttentionConfig
+from transformer_zoo.layers.blocks import BlockCache, NormPlacementConfig
+from transformer_zoo.layers.cache import AttentionCache
+from transformer_zoo.layers.feedforward import FeedforwardConfig
+from transformer_zoo.layers.initialization import initialize
+from transformer_zoo.layers.masks import Causal, LoweredMask, MaskLowering, MaskOperands, Padding, SameDocument
+from transformer_zoo.layers.norms import NormConfig
+from transformer_zoo.layers.positions import PositionsConfig
+from transformer_zoo.layers.stacks import Stack
+from transformer_zoo.models.assembly import Parts, build_embeddings, build_heads, build_stack, shared_parts
+from transformer_zoo.models.base import DecodingState, Model, TransformerConfig, slots
+from transformer_zoo.models.decoder import prompt_positions
+from transformer_zoo.records import HeadNeed, Inputs, ModelOutput, SequenceInputs, TranslationInputs
+from transformer_zoo.settings import Config, PositiveInt
+
+
+@dataclass(kw_only=True)
+class SideConfig(Config):
+    """Where one side differs from the model; null: as the model."""
+
+    n_layers: PositiveInt | None = None
+    """Blocks of this side."""
+    positions: PositionsConfig | None = None
+    """How this side knows order."""
+    attention: AttentionConfig | None = None
+    """How this side's tokens look at each other (and, in the decoder, at the source)."""
+    norm: NormConfig | None = None
+    """What normalises this side."""
+    norm_placement: NormPlacementConfig | None = None
+    """Where this side's blocks normalise."""
+    feedforward: FeedforwardConfig | None = None
+    """What follows attention on this side."""
+
+    def resolve(self, model: Parts) -> Parts:
+        """The model's parts with this side's own choices put in."""
+        own = {name: value for name, value in vars(self).items() if value is not None}
+        return replace(model, **own)
+
+
+@dataclass(kw_only=True)
+class EncoderDecoderConfig(TransformerConfig):
+    """Two stacks joined by cross-attention (Vaswani et al. 2017, https://arxiv.org/abs/1706.03762)."""
+
+    accepts: ClassVar[type[Inputs]] = TranslationInputs
+    causal: ClassVar[bool] = True
+
+    share_embeddings: bool = True
+    """Whether source and target use one embedding table."""
+    encoder: SideConfig = field(default_factory=SideConfig)
+    """The source side, where it differs."""
+    decoder: SideConfig = field(default_factory=SideConfig)
+    """The target side, where it differs."""
+
+    def problems(self) -> list[str]:
+        problems = super().problems()
+        for name, side in (("encoder", self.encoder), ("decoder", self.decoder)):
+            parts = side.resolve(shared_parts(self))
+            found = parts.attention.shape_problems(self.d_model, self.n_heads)
+            found = found or parts.positions.head_problems(parts.attention.resolved_head_width(self.d_model, self.n_heads))
+            problems += [f"{name}: {problem}" for problem in found if problem not in problems]
+        return problems
+
+    def build(self, *, vocab_size: int, heads: Mapping[str, HeadNeed]) -> "EncoderDecoder":
+        return EncoderDecoder(self, vocab_size=vocab_size, heads=heads)
+
+
+class EncoderDecoder(Model):
+    """Source ids [B,S] and target ids [B,T] -> target hidden states [B,T,D]. Heads run on the target."""
+
+    def __init__(self, config: EncoderDecoderConfig, *, vocab_size: int, heads: Mapping[str, HeadNeed]) -> None:
+        super().__init__()
+        encoder, decoder = config.encoder.resolve(shared_parts(config)), config.decoder.resolve(shared_parts(config))
+        self.embeddings = build_embeddings(config, vocab_size)
+        self.target_embeddings = self.embeddings if config.share_embeddings else build_embeddings(config, vocab_size)
+        self.encoder = build_stack(config, encoder, mask=Padding() & SameDocument(), causal=False)
+        self.decoder = build_stack(config, decoder, mask=Causal() & Padding(), causal=True, cross=True)
+        self.heads = build_heads(config, heads, vocab_size, self.target_embeddings.token)
+        initialize(self, config.initialization, n_branches=2 * encoder.n_layers + 3 * decoder.n_layers)
+
+    def stacks(self) -> Iterator[Stack]:
+        yield self.encoder
+        yield self.decoder
+
+    def encode(self, source: SequenceInputs) -> Tensor:
+        """[B,S] -> memory [B,S,D]."""
+        index = slots(0, source.token_ids.shape[1], source.token_ids)  # [S]
+        x = self.embeddings(source.token_ids, source.segment_ids, index, self.encoder.positions)  # [B,S,D]
+        operands = MaskOperands(
+            query_slots=index,
+            key_slots=index,
+            key_valid=source.valid,
+            query_documents=source.document_ids,
+            key_documents=source.document_ids,
+        )
+        return self.encoder(x, operands=operands, query_index=index, key_index=index)
+
+    def forward(self, inputs: TranslationInputs) -> ModelOutput:
+        memory, target = self.encode(inputs.source), inputs.target
+        index = slots(0, target.token_ids.shape[1], target.token_ids)  # [T]
+        x = self.target_embeddings(target.token_ids, target.segment_ids, index, self.decoder.positions)  # [B,T,D]
+        x = self.decoder(
+            x,
+            # Target rows are padded at the end, where no earlier position looks.
+            operands=MaskOperands(query_slots=index, key_slots=index),
+            query_index=index,
+            key_index=index,
+            memory=memory,
+            memory_mask=memory_mask(index, inputs.source.valid),
+        )
+        return ModelOutput(hidden=x, heads=self.run_heads(x, valid=target.valid, predict_at=inputs.predict_at))
+
+    @torch.no_grad()
+    def start(self, inputs: TranslationInputs, *, capacity: int) -> tuple[Tensor, DecodingState]:
+        """Encodes sources and reads target prefixes [B,P] (padded on the left); next token's logits [B,V] and the state for at most
+        `capacity` target slots."""
+        memory, prefix = self.encode(inputs.source), inputs.target
+        caches = [BlockCache(AttentionCache(capacity=capacity), AttentionCache(fixed=True)) for _ in self.decoder.order]
+        positions, valid = prompt_positions(prefix.token_ids, prefix.valid, capacity)
+        state = DecodingState(caches=caches, capacity=capacity, length=0, positions=positions, valid=valid, memory_valid=inputs.source.valid)
+        return self._advance(prefix.token_ids, memory, state), state
+
+    @torch.no_grad()
+    def step(self, token_ids: Tensor, state: DecodingState) -> Tensor:
+        """Appends one token per row, ids [B]; returns the next token's logits [B,V]."""
+        return self._advance(token_ids.unsqueeze(1), None, state)
+
+    def _advance(self, token_ids: Tensor, memory: Tensor | None, state: DecodingState) -> Tensor:
+        """`memory` is given once; after that its keys and values are in the caches."""
+        start, end = state.length, state.length + token_ids.shape[1]
+        query_index, key_index = state.positions[:, start:end], state.positions[:, :end]
+        x = self.target_embeddings(token_ids, None, query_index, self.decoder.positions)  # [B,t,D]
+        queries = slots(start, end, token_ids)
+        operands = MaskOperands(
+            query_slots=queries,
+            key_slots=slots(0, end, token_ids),
+            key_valid=None if state.valid is None else state.valid[:, :end],
+        )
+        x = self.decoder(
+            x,
+            operands=operands,
+            query_index=query_index,
+            key_index=key_index,
+            memory=memory,
+            memory_mask=memory_mask(queries, state.memory_valid),
+            caches=state.caches,
+        )
+        state.length = end
+        return self.next_token_logits(x)
+
+
+def memory_mask(queries: Tensor, source_valid: Tensor | None) -> LoweredMask:
+    """What target queries may see of the source: everything but padding."""
+    n_keys = 0 if source_valid is None else source_valid.shape[1]
+    return MaskLowering(MaskOperands(query_slots=queries, key_slots=slots(0, n_keys, queries), key_valid=source_valid))(Padding())
