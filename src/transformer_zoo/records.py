@@ -60,23 +60,38 @@ class Batch(Record):
 
 
 @dataclass(kw_only=True)
-class TextBatch(Batch):
-    """Windows of running text. With `lookahead` 1 a row holds T+1 tokens, so that inputs and next tokens can be cut from it."""
+class TokenBatch(Batch):
+    """One sequence of tokens a row."""
 
     token_ids: Tensor  # [B, T] int64, padded at the end
     valid: Tensor  # [B, T] bool, False on padding
+    segment_ids: Tensor | None = None  # [B, T] int64; None: all of one kind
     document_ids: Tensor | None = None  # [B, T] int64: which of the packed documents; None where documents do not matter
+
+    def sequence(self, token_ids: Tensor | None = None) -> "SequenceInputs":
+        """What a model reads, with `token_ids` [B, T] in the place of the batch's own. `valid` is dropped where nothing is padded, so that
+        attention needs no mask."""
+        return SequenceInputs(
+            token_ids=self.token_ids if token_ids is None else token_ids,
+            valid=None if bool(self.valid.all()) else self.valid,
+            segment_ids=self.segment_ids,
+            document_ids=self.document_ids,
+        )
+
+
+@dataclass(kw_only=True)
+class TextBatch(TokenBatch):
+    """Windows of running text. With `lookahead` 1 a row holds T+1 tokens, so that inputs and next tokens can be cut from it."""
+
     offset: Tensor | None = None  # [B] int64: place of the row's first ordinary token in its document
     ends_document: Tensor | None = None  # [B] bool: the row's last token is its document's last
 
 
 @dataclass(kw_only=True)
-class PairBatch(Batch):
+class PairBatch(TokenBatch):
     """Two segments a row, `[CLS] A [SEP] B [SEP]`. `origin` (B, 2, 3) tells where each segment was cut: number of its first sentence in
     the document, tokens cut in front of it, and 1 where it ends with the end of a sentence (0 where tokens were cut there)."""
 
-    token_ids: Tensor  # [B, T] int64
-    valid: Tensor  # [B, T] bool
     segment_ids: Tensor  # [B, T] int64, 0 for [CLS] A [SEP], 1 for B [SEP], 0 on padding
     is_next: Tensor  # [B] int64: 1 where B follows A in its document, 0 where it is from elsewhere
     origin: Tensor | None = None  # [B, 2, 3] int64
@@ -93,20 +108,16 @@ class TranslationBatch(Batch):
 
 
 @dataclass(kw_only=True)
-class LabelledBatch(Batch):
+class LabelledBatch(TokenBatch):
     """One text and one class a row, `[CLS] text [SEP]`."""
 
-    token_ids: Tensor  # [B, T] int64
-    valid: Tensor  # [B, T] bool
     labels: Tensor  # [B] int64
 
 
 @dataclass(kw_only=True)
-class TaggedBatch(Batch):
+class TaggedBatch(TokenBatch):
     """One text a row with a tag for every word, set at the word's first token and IGNORED elsewhere."""
 
-    token_ids: Tensor  # [B, T] int64
-    valid: Tensor  # [B, T] bool
     tags: Tensor  # [B, T] int64
 
 

@@ -1,0 +1,74 @@
+"""The contract of an objective."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from transformer_zoo.records import IGNORED, Batch, Example, LossReport, MetricReport, ModelOutput, Needs, Vocabulary
+from transformer_zoo.settings import Config
+
+PREDICTION_MULTIPLE = 64
+"""Numbers of chosen positions are rounded up to this, so that compiled graphs are reused."""
+
+
+@dataclass(kw_only=True)
+class ObjectiveConfig(Config):
+    """What a model is trained to do."""
+
+    slot: ClassVar[str | None] = "objective"
+
+    def needs(self) -> Needs:
+        """What it asks of data and model, known before anything is read (numbers of classes excepted)."""
+        raise NotImplementedError("abstract")
+
+    def build(self, *, vocabulary: Vocabulary, n_classes: int | None = None) -> "Objective":
+        """The objective for a tokenizer's vocabulary and, where the data is labelled or tagged, its number of classes."""
+        raise NotImplementedError("abstract")
+
+
+class Objective(ABC):
+    """Turns batches into examples and scores what a model makes of them. Has no parameters."""
+
+    weights: dict[str, float]
+    """By loss term."""
+    language_term: str | None = None
+    """The term that is a cross-entropy per token: perplexity and bits per byte are told from it."""
+    rewrites_tokens: bool = False
+    """Whether the model sees other tokens than the batch holds; of the parts of a combination at most one may."""
+
+    @abstractmethod
+    def needs(self) -> Needs:
+        """What it asks of data and model."""
+
+    @abstractmethod
+    def prepare(self, batch: Batch, *, training: bool = True) -> Example:
+        """Inputs, targets and counts; a pure function of the batch (its rows are the key of all draws)."""
+
+    @abstractmethod
+    def loss(self, output: ModelOutput, example: Example) -> LossReport:
+        """One sum per term."""
+
+    @abstractmethod
+    def evaluate(self, output: ModelOutput, example: Example) -> MetricReport:
+        """Held-out sums and counts: `loss/<term>` in nats without smoothing, and accuracies."""
+
+
+def chosen(targets: Tensor) -> tuple[Tensor, Tensor]:
+    """From targets [B,T] (IGNORED where nothing is predicted) the flat positions [N] that are scored and their targets [N]; N is a multiple of
+    64 and never 0, filled up with position 0 and IGNORED."""
+    flat = targets.reshape(-1)
+    positions = torch.nonzero(flat != IGNORED).squeeze(1)
+    n_filled = -(-max(len(positions), 1) // PREDICTION_MULTIPLE) * PREDICTION_MULTIPLE
+    predict_at = torch.zeros(n_filled, dtype=torch.int64)
+    predict_at[: len(positions)] = positions
+    filled_targets = torch.full((n_filled,), IGNORED, dtype=torch.int64)
+    filled_targets[: len(positions)] = flat[positions]
+    return predict_at, filled_targets
+
+
+def sums(total: Tensor, count: int) -> Tensor:
+    """[2] float64: a sum and how many it is over."""
+    return torch.stack((total.detach().double(), torch.tensor(float(count), dtype=torch.float64, device=total.device)))

@@ -1,0 +1,71 @@
+"""Causal language modelling: predict the next token."""
+
+from dataclasses import dataclass
+
+import torch
+
+from transformer_zoo.objectives.base import Objective, ObjectiveConfig, chosen
+from transformer_zoo.objectives.vocabulary_term import HEAD, VocabularyTerm
+from transformer_zoo.records import (
+    IGNORED,
+    Batch,
+    Example,
+    HeadNeed,
+    LossReport,
+    MetricReport,
+    ModelOutput,
+    Needs,
+    SequenceInputs,
+    TextBatch,
+    TokenBatch,
+    Vocabulary,
+)
+
+
+@dataclass(kw_only=True)
+class CausalLMConfig(ObjectiveConfig):
+    """Predict every next token (Radford et al. 2018, GPT)."""
+
+    def needs(self) -> Needs:
+        return Needs(batch=TextBatch, inputs=SequenceInputs, causal=True, heads={HEAD: HeadNeed(kind="vocabulary")}, lookahead=1)
+
+    def build(self, *, vocabulary: Vocabulary, n_classes: int | None = None) -> Objective:
+        return CausalLM(self.needs())
+
+
+class CausalLM(Objective):
+    """Term `clm`. Across a border between masked documents nothing is predicted."""
+
+    language_term = "clm"
+
+    def __init__(self, needs: Needs) -> None:
+        self.weights = {"clm": 1.0}
+        self._needs = needs
+        self.term = VocabularyTerm("clm")
+
+    def needs(self) -> Needs:
+        return self._needs
+
+    def prepare(self, batch: Batch, *, training: bool = True) -> Example:
+        assert isinstance(batch, TokenBatch)
+        scored = batch.valid[:, 1:]  # [B,T] of rows of T+1 tokens
+        documents = batch.document_ids
+        if documents is not None:
+            scored = scored & (documents[:, 1:] == documents[:, :-1])
+        targets = batch.token_ids[:, 1:].where(scored, torch.tensor(IGNORED))
+        valid = batch.valid[:, :-1]
+        everything = bool(scored.all())
+        predict_at, flat_targets = (None, targets.reshape(-1)) if everything else chosen(targets)
+        inputs = SequenceInputs(
+            token_ids=batch.token_ids[:, :-1].contiguous(),
+            valid=None if bool(valid.all()) else valid,
+            document_ids=None if documents is None else documents[:, :-1],
+            predict_at=predict_at,
+        )
+        return Example(inputs=inputs, targets={"clm": flat_targets}, counts={"clm": int(scored.sum())}, tokens=int(valid.sum()))
+
+    def loss(self, output: ModelOutput, example: Example) -> LossReport:
+        return self.term.loss(output, example)
+
+    def evaluate(self, output: ModelOutput, example: Example) -> MetricReport:
+        return self.term.evaluate(output, example)

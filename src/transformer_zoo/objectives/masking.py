@@ -1,0 +1,56 @@
+"""Choosing what to hide."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from transformer_zoo.randomness import integers, uniform
+from transformer_zoo.records import IGNORED, TokenBatch, Vocabulary
+
+
+@dataclass(frozen=True)
+class Split:
+    """How chosen positions are shown; the three sum to one."""
+
+    mask: float
+    random: float
+    keep: float
+
+
+class MaskSampler:
+    """Chooses an exact share of each row's ordinary tokens (at least one, where there is one), specials and padding never."""
+
+    def __init__(self, vocabulary: Vocabulary, ratio: float, split: Split) -> None:
+        assert vocabulary.specials.mask is not None, "the assembly refuses a tokenizer without a mask token"
+        self.ratio, self.split, self.mask_id = ratio, split, vocabulary.specials.mask
+        special = np.zeros(vocabulary.size, dtype=bool)
+        special[list(vocabulary.specials.ids())] = True
+        # An unknown word is a word; it may be hidden and asked for, but is never put in at random.
+        self.ordinary_ids = torch.from_numpy(np.flatnonzero(~special))
+        if vocabulary.specials.unknown is not None:
+            special[vocabulary.specials.unknown] = False
+        self.never_chosen = special
+
+    def choose(self, batch: TokenBatch) -> np.ndarray:
+        """[B,T] bool: which positions are predicted."""
+        maskable = batch.valid.numpy() & ~self.never_chosen[batch.token_ids.numpy()]
+        n_maskable = maskable.sum(axis=1)
+        n_chosen = np.minimum(np.maximum(np.round(n_maskable * self.ratio), 1), n_maskable)
+        order = np.where(maskable, uniform(batch.rows, "mask: which", maskable.shape[1]), 2.0)
+        ranks = order.argsort(axis=1).argsort(axis=1)
+        return (ranks < n_chosen[:, None]) & maskable
+
+    def hide(self, batch: TokenBatch, chosen: np.ndarray, *, training: bool) -> tuple[Tensor, Tensor]:
+        """What the model sees [B,T] and the targets [B,T]. In evaluation every chosen position is shown as [MASK], so that losses do not depend on
+        the split a model was trained with."""
+        token_ids, hidden = batch.token_ids, torch.from_numpy(chosen)
+        targets = token_ids.where(hidden, IGNORED)
+        if not training:
+            return token_ids.masked_fill(hidden, self.mask_id), targets
+        how = torch.from_numpy(uniform(batch.rows, "mask: how", chosen.shape[1]))
+        random_ids = self.ordinary_ids[torch.from_numpy(integers(batch.rows, "mask: random token", chosen.shape[1], len(self.ordinary_ids)))]
+        seen = token_ids.masked_fill(hidden & (how < self.split.mask), self.mask_id)
+        replaced = hidden & (how >= self.split.mask) & (how < self.split.mask + self.split.random)
+        return torch.where(replaced, random_ids, seen), targets
