@@ -1,0 +1,258 @@
+"""Reads finished and unfinished runs back from their folders alone, and groups those that differ in nothing but the seed."""
+
+import json
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from transformer_zoo.errors import RunNotFoundError
+
+NOT_IDENTITY = ("seed", "run_dir", "resume", "device", "tracker", "training.log_every")
+"""Settings (or sections) that do not make another experiment."""
+
+RUN_FILES = ("status.json", "config.yaml", "metrics.jsonl")
+STUDY_FILE = "study.yaml"
+AXES = {"steps": "step", "tokens": "tokens", "seconds": "seconds"}
+"""Name of an axis → its key in metrics.jsonl."""
+
+
+@dataclass(kw_only=True)
+class RunRecord:
+    """One run as its folder tells it."""
+
+    path: Path
+    status: str = "missing"
+    """`done`, `running`, `failed`, `preempted`, `missing` (planned, not there) or `unreadable`."""
+    reason: str = ""
+    label: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+    """Flat: dotted key → value."""
+    overrides: tuple[str, ...] = ()
+    summary: dict[str, Any] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def seed(self) -> Any:
+        return self.config.get("seed")
+
+    def curve(self, metric: str, axis: str) -> list[tuple[float, float]]:
+        """Points (x, value) of a metric over `steps`, `tokens` or `seconds`."""
+        key = AXES[axis]
+        return [(float(line[key]), float(line[metric])) for line in self.history if _is_number(line.get(metric)) and _is_number(line.get(key))]
+
+    def metrics(self) -> list[str]:
+        """Names of everything measured, in order of appearance."""
+        names = dict.fromkeys(name for line in self.history for name in line if name not in AXES.values() and _is_number(line[name]))
+        return list(dict.fromkeys([*names, *self.final()]))
+
+    def final(self) -> dict[str, float]:
+        """The last value of every metric; what `summary.json` says wins over the history."""
+        values = {name: float(value) for line in self.history for name, value in line.items() if _is_number(value) and name not in AXES.values()}
+        told = self.summary.get("metrics", {})
+        told = told.get("final", told) if isinstance(told, Mapping) else {}
+        return values | {name: float(value) for name, value in told.items() if _is_number(value)}
+
+    def best(self, metric: str) -> float | None:
+        """The best value the metric ever had."""
+        values = [float(line[metric]) for line in self.history if _is_number(line.get(metric)) and math.isfinite(line[metric])]
+        values += [value for name, value in self.final().items() if name == metric and math.isfinite(value)]
+        return (max if higher_is_better(metric) else min)(values) if values else None
+
+
+@dataclass(kw_only=True)
+class Group:
+    """Runs that share everything but the seed."""
+
+    label: str
+    runs: list[RunRecord]
+
+    @property
+    def finished(self) -> list[RunRecord]:
+        return [run for run in self.runs if run.status == "done"]
+
+    def values(self, metric: str) -> list[float]:
+        """The final values of the finished runs."""
+        return [run.final()[metric] for run in self.finished if metric in run.final()]
+
+    def sizes(self, key: str) -> list[float]:
+        """A number of `summary.json` (parameters, tokens_per_second …) of the finished runs."""
+        return [float(run.summary[key]) for run in self.finished if _is_number(run.summary.get(key))]
+
+
+def higher_is_better(metric: str) -> bool:
+    """Whether more of it is better: scores are, losses, perplexities and bits per byte are not."""
+    return any(word in metric for word in ("accuracy", "bleu", "chrf", "f1", "matthews", "correlation", "score"))
+
+
+def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
+    """The mean and the sample standard deviation, None for a single value; NaN mean for none."""
+    if not values:
+        return math.nan, None
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as dotted keys; an empty section is kept as `{}`."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        dotted = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{dotted}.")
+        else:
+            flat[dotted] = value
+    return flat
+
+
+def is_identity(key: str) -> bool:
+    """Whether a setting makes a run another experiment, rather than a repetition or another place to keep it."""
+    return not any(key == name or key.startswith(f"{name}.") for name in NOT_IDENTITY)
+
+
+def is_run(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in RUN_FILES)
+
+
+def read_run(folder: Path) -> RunRecord:
+    """What a run folder tells; damage makes the record `unreadable` with the reason, never an exception."""
+    record = RunRecord(path=folder, label=folder.name)
+    if not is_run(folder):
+        record.reason = "no such run folder"
+        return record
+    try:
+        status = _json(folder / "status.json") if (folder / "status.json").is_file() else {}
+        record.status, record.reason = str(status.get("status", "unreadable")), str(status.get("reason") or "")
+        if record.status == "unreadable":
+            record.reason = "status.json is missing"
+        record.summary = _json(folder / "summary.json") if (folder / "summary.json").is_file() else {}
+        if (folder / "config.yaml").is_file():
+            record.config = flatten(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")) or {})
+        if (folder / "overrides.txt").is_file():
+            lines = (folder / "overrides.txt").read_text(encoding="utf-8").splitlines()
+            record.overrides = tuple(line.strip() for line in lines if line.strip())
+        record.history = _history(folder / "metrics.jsonl")
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        record.status, record.reason = "unreadable", " ".join(str(error).split())
+    return record
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path.name} is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path.name} does not hold an object")
+    return content
+
+
+def _history(path: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl. A last line without its end was cut off by a crash and is left out."""
+    if not path.is_file():
+        return []
+    history = []
+    text = path.read_text(encoding="utf-8")
+    for number, line in enumerate(text.splitlines(keepends=True), start=1):
+        try:
+            entry = json.loads(line) if line.strip() else {}
+        except ValueError:
+            if not line.endswith("\n"):
+                break
+            raise ValueError(f"{path.name}, line {number} is not JSON") from None
+        if isinstance(entry, dict) and entry:
+            history.append(entry)
+    return history
+
+
+def find_runs(paths: Iterable[Path]) -> list[RunRecord]:
+    """The runs that `paths` name: run folders, studies (with the runs they planned), or folders that hold some.
+
+    Raises RunNotFoundError for a path that is not there or holds none.
+    """
+    found: dict[Path, RunRecord] = {}
+    for path in paths:
+        if not path.is_dir():
+            raise RunNotFoundError(f"report: there is no run, study or folder {str(path)!r}; give the folder that `train` or `compare` named")
+        here = [read_run(path)] if is_run(path) else _planned(path) or _below(path)
+        if not here:
+            raise RunNotFoundError(f"report: {str(path)!r} holds no runs (a run has {' or '.join(RUN_FILES)})")
+        for record in here:
+            found.setdefault(record.path.resolve(), record)
+    return list(found.values())
+
+
+def _planned(study: Path) -> list[RunRecord]:
+    """The runs of a study's plan, also those that are not there."""
+    if not (study / STUDY_FILE).is_file():
+        return []
+    plan = yaml.safe_load((study / STUDY_FILE).read_text(encoding="utf-8")) or {}
+    records = []
+    for cell in plan.get("cells", []):
+        record = read_run(study / cell["run"])
+        record.label = cell["label"]
+        if not record.config:
+            record.config = {"seed": cell["seed"]}
+        if record.status == "missing":
+            record.reason = "not started"
+        if cell.get("failure") and record.status != "done":
+            record.status, record.reason = "failed", cell["failure"]
+        records.append(record)
+    return records
+
+
+def _below(folder: Path) -> list[RunRecord]:
+    records = []
+    for child in sorted(path for path in folder.iterdir() if path.is_dir()):
+        records += [read_run(child)] if is_run(child) else _planned(child) or _below(child)
+    return records
+
+
+def group_runs(runs: Sequence[RunRecord], *, labelled: bool = False) -> list[Group]:
+    """Runs with equal settings up to the seed form a group, named by what differs. `labelled`: the runs' own labels decide."""
+    keys = [(run.label,) if labelled else _identity(run) for run in runs]
+    members: dict[tuple[Any, ...], list[RunRecord]] = {}
+    for key, run in zip(keys, runs, strict=True):
+        members.setdefault(key, []).append(run)
+    groups = [Group(label=group[0].label, runs=group) for group in members.values()]
+    if not labelled:
+        for group, label in zip(groups, labels_of([group.runs[0] for group in groups]), strict=True):
+            group.label = label
+            for run in group.runs:
+                run.label = label
+    return groups
+
+
+def _identity(run: RunRecord) -> tuple[Any, ...]:
+    if run.status in {"missing", "unreadable"} and not run.config:
+        return (str(run.path),)
+    return tuple(sorted((key, json.dumps(value, default=str)) for key, value in run.config.items() if is_identity(key)))
+
+
+def labels_of(runs: Sequence[RunRecord]) -> list[str]:
+    """A name for each run by what differs: the overrides where they tell the runs apart, settings otherwise, folder names at last."""
+    overrides = [{text for text in run.overrides if is_identity(text.lstrip("+~").split("=")[0])} for run in runs]
+    common = set.intersection(*overrides) if overrides else set()
+    by_override = [" ".join(text for text in run.overrides if text in own - common) for run, own in zip(runs, overrides, strict=True)]
+    if len(runs) == 1:
+        return [by_override[0] or str(runs[0].config.get("model.kind", runs[0].path.name))]
+    if len(set(by_override)) == len(runs):
+        return [label or "as given" for label in by_override]
+    differing = differing_keys(runs)
+    by_setting = [", ".join(f"{key}={run.config.get(key, '–')}" for key in differing) for run in runs]
+    if len(set(by_setting)) == len(runs) and len(differing) <= 4:
+        return by_setting
+    return [run.path.name for run in runs]
+
+
+def differing_keys(runs: Sequence[RunRecord]) -> list[str]:
+    """The settings that are not the same in all runs (the seed and places apart)."""
+    keys = dict.fromkeys(key for run in runs for key in run.config if is_identity(key))
+    return [key for key in keys if len({json.dumps(run.config.get(key), default=str) for run in runs}) > 1]

@@ -1,0 +1,158 @@
+"""Charts as inline SVG: text in, text out, no plotting library. Colours come from the page's style sheet (`.c0` … `.c7`)."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+N_COLOURS = 8
+WIDTH, HEIGHT = 380, 250
+LEFT, RIGHT, TOP, BOTTOM = 46, 12, 10, 38
+MOST_MARKED_POINTS = 60
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """One line of a chart. `spread` holds one half-width per point (a standard deviation), drawn as a band; NaN values break the line."""
+
+    label: str
+    points: Sequence[Point]
+    colour: int
+    spread: Sequence[float] | None = None
+    dashed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """One row of a dot chart: single values, their mean and standard deviation (None: a single value has no spread)."""
+
+    label: str
+    values: Sequence[float]
+    mean: float
+    deviation: float | None
+    colour: int
+
+
+def short_number(value: float) -> str:
+    """A tick label: `0.25`, `1200` as `1.2k`, `3500000` as `3.5M`."""
+    if value == 0:
+        return "0"
+    for limit, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= limit:
+            return f"{value / limit:.3g}{unit}"
+    return f"{value:.3g}"
+
+
+def nice_ticks(low: float, high: float, about: int = 6) -> list[float]:
+    """Round numbers (1, 2, 2.5 or 5 times a power of ten apart) inside [low, high]."""
+    if not high > low:
+        return [low]
+    rough = (high - low) / about
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next((factor * power for factor in (1, 2, 2.5, 5) if factor * power >= rough * 0.999), 10 * power)
+    first = math.ceil(low / step - 1e-9)
+    return [0.0 if (first + i) == 0 else (first + i) * step for i in range(int((high - first * step) / step + 1e-9) + 1)]
+
+
+def _padded(values: Sequence[float]) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    pad = (high - low) * 0.05 or abs(high) * 0.05 or 0.5
+    return low - pad, high + pad
+
+
+def _scale(low: float, high: float, start: float, stop: float) -> Callable[[float], float]:
+    span = (high - low) or 1.0
+    return lambda value: start + (value - low) / span * (stop - start)
+
+
+def _path(points: Sequence[Point], x: Callable[[float], float], y: Callable[[float], float]) -> str:
+    parts, pen_up = [], True
+    for px, py in points:
+        if not (math.isfinite(px) and math.isfinite(py)):
+            pen_up = True
+            continue
+        parts.append(f"{'M' if pen_up else 'L'}{x(px):.1f} {y(py):.1f}")
+        pen_up = False
+    return "".join(parts)
+
+
+def _frame(x_ticks: Sequence[tuple[float, str]], y_ticks: Sequence[tuple[float, str]], x_label: str) -> list[str]:
+    right, floor = WIDTH - RIGHT, HEIGHT - BOTTOM
+    lines = [f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{at:.1f}" y2="{at:.1f}"/>' for at, _ in y_ticks]
+    lines += [f'<text class="tick" x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{escape(text)}</text>' for at, text in y_ticks]
+    lines += [f'<text class="tick" x="{at:.1f}" y="{floor + 16}" text-anchor="middle">{escape(text)}</text>' for at, text in x_ticks]
+    lines.append(f'<line class="axis" x1="{LEFT}" x2="{right}" y1="{floor}" y2="{floor}"/>')
+    lines.append(f'<text class="tick" x="{(LEFT + right) / 2:.0f}" y="{HEIGHT - 4}" text-anchor="middle">{escape(x_label)}</text>')
+    return lines
+
+
+def _drawing(body: Sequence[str], name: str, height: float = HEIGHT) -> str:
+    return f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(name, quote=True)}">{"".join(body)}</svg>'
+
+
+def line_chart(series: Sequence[Series], *, name: str, x_label: str, reference: tuple[str, float] | None = None) -> str:
+    """Lines over a common axis, each with its band; `reference` is a named horizontal line (a best possible value)."""
+    finite = [(px, py) for one in series for px, py in one.points if math.isfinite(px) and math.isfinite(py)]
+    if not finite:
+        return _drawing([f'<text class="tick" x="{WIDTH / 2}" y="{HEIGHT / 2}" text-anchor="middle">no finite values</text>'], name)
+    edges = [py for _, py in finite] + ([reference[1]] if reference else [])
+    for one in series:
+        edges += [py + side * sd for (_, py), sd in zip(one.points, one.spread or (), strict=False) if math.isfinite(py + sd) for side in (-1, 1)]
+    x_low, x_high = min(px for px, _ in finite), max(px for px, _ in finite)
+    y_low, y_high = _padded(edges)
+    x = _scale(x_low, x_high, LEFT, WIDTH - RIGHT)
+    y = _scale(y_low, y_high, HEIGHT - BOTTOM, TOP)
+    body = _frame([(x(t), short_number(t)) for t in nice_ticks(x_low, x_high)], [(y(t), short_number(t)) for t in nice_ticks(y_low, y_high)], x_label)
+    if reference:
+        at = y(reference[1])
+        body.append(f'<line class="reference" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
+        body.append(f'<text class="tick" x="{WIDTH - RIGHT}" y="{at - 4:.1f}" text-anchor="end">{escape(reference[0])}</text>')
+    for one in series:
+        if one.spread is not None:
+            upper = [(px, py + sd) for (px, py), sd in zip(one.points, one.spread, strict=True) if math.isfinite(py + sd)]
+            lower = [(px, py - sd) for (px, py), sd in zip(one.points, one.spread, strict=True) if math.isfinite(py - sd)]
+            ring = _path([*upper, *reversed(lower)], x, y)
+            body.append(f'<path class="band c{one.colour % N_COLOURS}" d="{ring}Z"/>' if ring else "")
+    for one in series:
+        dashed = " dashed" if one.dashed or one.colour >= N_COLOURS else ""
+        body.append(f'<path class="line{dashed} c{one.colour % N_COLOURS}" d="{_path(one.points, x, y)}"/>')
+        marked = [point for point in one.points if math.isfinite(point[1])]
+        if len(marked) > MOST_MARKED_POINTS:
+            marked = marked[-1:]
+        for number, (px, py) in enumerate(marked, start=1):
+            tip = escape(f"{one.label}: {py:.4g} at {short_number(px)} {x_label}")
+            shape = f"hit{' end' if number == len(marked) else ''} c{one.colour % N_COLOURS}"
+            body.append(f'<circle class="{shape}" cx="{x(px):.1f}" cy="{y(py):.1f}" r="3.5"><title>{tip}</title></circle>')
+    return _drawing(body, name)
+
+
+def dot_chart(rows: Sequence[Interval], *, name: str, x_label: str) -> str:
+    """One row per group: every run as a ring, the mean as a dot, a bar of one standard deviation to each side."""
+    edges = [value for row in rows for value in (*row.values, row.mean - (row.deviation or 0), row.mean + (row.deviation or 0))]
+    edges = [value for value in edges if math.isfinite(value)]
+    if not edges:
+        return ""
+    low, high = _padded(edges)
+    height, gap = 26, 34
+    total = TOP + len(rows) * gap + 40
+    x = _scale(low, high, 12, WIDTH - 12)
+    body, floor = [], TOP + len(rows) * gap + 6
+    for tick in nice_ticks(low, high):
+        body.append(f'<line class="grid" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{TOP}" y2="{floor}"/>')
+        body.append(f'<text class="tick" x="{x(tick):.1f}" y="{floor + 15}" text-anchor="middle">{short_number(tick)}</text>')
+    body.append(f'<text class="tick" x="{WIDTH / 2}" y="{total - 3:.0f}" text-anchor="middle">{escape(x_label)}</text>')
+    for number, row in enumerate(rows):
+        at, colour = TOP + number * gap + height, f"c{row.colour % N_COLOURS}"
+        body.append(f'<text class="name" x="12" y="{at - 10}">{escape(row.label)}</text>')
+        if not math.isfinite(row.mean):
+            continue
+        if row.deviation is not None:
+            ends = x(row.mean - row.deviation), x(row.mean + row.deviation)
+            body.append(f'<line class="whisker {colour}" x1="{ends[0]:.1f}" x2="{ends[1]:.1f}" y1="{at}" y2="{at}"/>')
+            body += [f'<circle class="ring {colour}" cx="{x(v):.1f}" cy="{at}" r="3.5"/>' for v in row.values if math.isfinite(v)]
+        spread = "n=1, no spread" if row.deviation is None else f"± {row.deviation:.2g}, n={len(row.values)}"
+        tip = escape(f"{row.label}: {row.mean:.4g} ({spread})")
+        body.append(f'<circle class="dot {colour}" cx="{x(row.mean):.1f}" cy="{at}" r="4.5"><title>{tip}</title></circle>')
+    return _drawing(body, name, total)
