@@ -7,7 +7,24 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from transformer_zoo.records import SequenceInputs, TranslationInputs
+from transformer_zoo.layers.attention.kernels import SDPAConfig
+from transformer_zoo.layers.attention.multihead import MultiheadConfig
+from transformer_zoo.layers.blocks import PreNormConfig
+from transformer_zoo.layers.embeddings import TokenEmbeddingsConfig
+from transformer_zoo.layers.feedforward import DenseConfig
+from transformer_zoo.layers.heads import ClassifierConfig, LMHeadConfig
+from transformer_zoo.layers.initialization import NormalConfig
+from transformer_zoo.layers.norms import LayerNormConfig, NoNormConfig
+from transformer_zoo.layers.positions import (
+    LearnedConfig,
+    PositionsConfig,
+    RotaryConfig,
+    T5Config,
+)
+from transformer_zoo.layers.stacks import PlainStackConfig
+from transformer_zoo.models.decoder import DecoderConfig
+from transformer_zoo.models.encoder_decoder import EncoderDecoderConfig
+from transformer_zoo.records import HeadNeed, SequenceInputs, TranslationInputs
 
 torch.set_num_threads(1)
 
@@ -76,3 +93,51 @@ class SecondOrderModel(nn.Module):
 @pytest.fixture
 def second_order() -> Callable[..., Any]:
     return SecondOrderModel
+
+
+SPECIALS = 7
+VOCABULARY = 23
+
+
+def real_model(kind: str, positions: PositionsConfig, max_length: int = 20) -> Any:
+    """A tiny decoder or encoder-decoder with weights large enough to make up its mind."""
+    shape = {"decoder": DecoderConfig, "encoder_decoder": EncoderDecoderConfig}[kind]
+    config = shape(
+        d_model=16,
+        n_layers=2,
+        n_heads=2,
+        d_ff=32,
+        max_length=max_length,
+        embeddings=TokenEmbeddingsConfig(),
+        positions=positions,
+        attention=MultiheadConfig(kernel=SDPAConfig(), qk_norm=NoNormConfig()),
+        norm=LayerNormConfig(),
+        norm_placement=PreNormConfig(),
+        feedforward=DenseConfig(),
+        stack=PlainStackConfig(),
+        initialization=NormalConfig(std=0.7),
+        vocabulary_head=LMHeadConfig(tied=False),
+        classifier=ClassifierConfig(),
+    )
+    torch.manual_seed(0)
+    return config.build(vocab_size=VOCABULARY, heads={"vocabulary": HeadNeed(kind="vocabulary")})
+
+
+@pytest.fixture(params=[LearnedConfig, RotaryConfig, T5Config], ids=lambda c: c.__name__)
+def positions(request: pytest.FixtureRequest) -> PositionsConfig:
+    return request.param()
+
+
+@pytest.fixture
+def decoder(positions: PositionsConfig) -> Any:
+    return real_model("decoder", positions)
+
+
+@pytest.fixture(params=["decoder", "encoder_decoder"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def model(kind: str, positions: PositionsConfig) -> Any:
+    return real_model(kind, positions)

@@ -51,9 +51,7 @@ def test_minimum_and_forbidden_tokens_hold(second_order: Callable[..., Any]) -> 
     assert not {0, 4} & {token for row in rows for token in row.token_ids}
 
 
-def test_a_row_goes_on_from_its_last_half_when_the_window_is_full(
-    second_order: Callable[..., Any], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_row_goes_on_from_its_last_half_when_the_window_is_full(second_order: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
     model, free = second_order(6, max_length=4), second_order(6)
     request = Continuation(prefixes=PROMPTS, pad=0)
     with caplog.at_level(logging.INFO):

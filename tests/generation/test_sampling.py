@@ -73,9 +73,7 @@ def test_draws_of_later_steps_are_independent() -> None:
     st.floats(0.01, 1.0),
     st.floats(0, 1, exclude_max=True),
 )
-def test_filters_keep_the_likeliest_and_only_kept_tokens_are_drawn(
-    logits: list[float], top_k: int | None, top_p: float, draw: float
-) -> None:
+def test_filters_keep_the_likeliest_and_only_kept_tokens_are_drawn(logits: list[float], top_k: int | None, top_p: float, draw: float) -> None:
     scores = torch.tensor([logits], dtype=torch.float64)
     kept = kept_probabilities(scores, top_k, top_p)[0]
     count = int((kept > 0).sum())

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from transformer_zoo.errors import ConfigError, NumericError
+from transformer_zoo.models.base import NextTokenModel
 from transformer_zoo.records import Inputs, SequenceInputs, TranslationInputs
 from transformer_zoo.settings import Config, NaturalInt, Range
 
@@ -26,36 +27,10 @@ EXTRA_TOKENS = 50
 """A translation may be this many tokens longer than its source where the settings name no number (as in 2017)."""
 
 
-class DecodingState(Protocol):
-    """What a model remembers of the rows it is decoding."""
-
-    @property
-    def length(self) -> int:
-        """Target tokens read so far, padding included."""
-        ...
-
-    def select(self, rows: Tensor) -> None:
-        """Keeps, reorders or repeats rows: row i becomes what row `rows[i]` was."""
-        ...
-
-
-class NextTokenModel(Protocol):
-    """The part of a model that decoding uses."""
+class DecodableModel(NextTokenModel, Protocol):
+    """A model that writes one token after another and has a mode, as every module has."""
 
     training: bool
-
-    @property
-    def max_length(self) -> int | None:
-        """Tokens a row may hold; None: any number."""
-        ...
-
-    def start(self, inputs: Any, *, capacity: int) -> tuple[Tensor, Any]:
-        """Reads the prompts; next-token logits [B, V] and the state, with room for `capacity` target tokens in all."""
-        ...
-
-    def step(self, token_ids: Tensor, state: Any) -> Tensor:
-        """Appends one token [B] per row; next-token logits [B, V]."""
-        ...
 
     def train(self, mode: bool = True) -> Any: ...
 
@@ -129,10 +104,10 @@ class Continuation(Request):
 
     slides: ClassVar[bool] = True
 
-    def inputs(self, rows: Sequence[int], windows: Sequence[Sequence[int]]) -> SequenceInputs:  # noqa: ARG002 - prompts are all there is
+    def inputs(self, rows: Sequence[int], windows: Sequence[Sequence[int]]) -> SequenceInputs:
         return self.left_padded(windows)
 
-    def limit(self, row: int, max_new_tokens: int | None) -> int:  # noqa: ARG002 - the same for every prompt
+    def limit(self, row: int, max_new_tokens: int | None) -> int:
         return NEW_TOKENS if max_new_tokens is None else max_new_tokens
 
 
@@ -178,12 +153,12 @@ class Generator(ABC):
     """One way to decode."""
 
     @abstractmethod
-    def generate(self, model: NextTokenModel, request: Request) -> list[Generated]:
+    def generate(self, model: DecodableModel, request: Request) -> list[Generated]:
         """Decodes all rows of the request as one batch; the answers stand in the order of the rows."""
 
 
 @contextmanager
-def inference(model: NextTokenModel) -> Iterator[None]:
+def inference(model: DecodableModel) -> Iterator[None]:
     """No gradients and no dropout while it lasts; the model's mode is put back afterwards."""
     was_training = model.training
     model.train(False)
@@ -208,7 +183,7 @@ def fitting_window(tokens: Sequence[int], max_length: int | None) -> list[int]:
     return list(tokens[-max(1, max_length // 2) :])
 
 
-def fixed_limits(model: NextTokenModel, request: Request, max_new_tokens: int | None) -> list[int]:
+def fixed_limits(model: DecodableModel, request: Request, max_new_tokens: int | None) -> list[int]:
     """New tokens per row where rows cannot go on past the model's longest input.
 
     Raises:
@@ -223,7 +198,5 @@ def fixed_limits(model: NextTokenModel, request: Request, max_new_tokens: int | 
         raise ConfigError(f"a prompt has {longest} tokens and the model reads at most {model.max_length}: shorten the prompt")
     cut = sum(limit > space for limit, space in zip(limits, room, strict=True))
     if cut and max_new_tokens is not None:
-        logger.warning(
-            "%d of %d rows may get fewer than %d new tokens: the model holds %d", cut, len(room), max_new_tokens, model.max_length
-        )
+        logger.warning("%d of %d rows may get fewer than %d new tokens: the model holds %d", cut, len(room), max_new_tokens, model.max_length)
     return [min(limit, space) for limit, space in zip(limits, room, strict=True)]

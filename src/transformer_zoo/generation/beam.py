@@ -9,10 +9,10 @@ from einops import rearrange
 from torch import Tensor
 
 from transformer_zoo.generation.base import (
+    DecodableModel,
     Generated,
     GenerationConfig,
     Generator,
-    NextTokenModel,
     Request,
     checked,
     fixed_limits,
@@ -39,7 +39,7 @@ class BeamConfig(GenerationConfig):
     length, beats the worst finished one. `never`: when none could even at the most favourable length. (`True`, `False` and "never" in
     transformers.)"""
 
-    def build(self, *, seed: int = 0) -> "BeamSearch":  # noqa: ARG002 - nothing is drawn
+    def build(self, *, seed: int = 0) -> "BeamSearch":
         return BeamSearch(self)
 
 
@@ -77,10 +77,10 @@ class BeamSearch(Generator):
         self.config = config
         self.penalty = length_penalty(config.length_penalty_form, config.length_penalty)
 
-    def generate(self, model: NextTokenModel, request: Request) -> list[Generated]:
+    def generate(self, model: DecodableModel, request: Request) -> list[Generated]:
         return [hypotheses[0] for hypotheses in self.search(model, request)]
 
-    def search(self, model: NextTokenModel, request: Request) -> list[list[Generated]]:
+    def search(self, model: DecodableModel, request: Request) -> list[list[Generated]]:
         """Per row up to `beam_size` hypotheses, the best first."""
         limits = fixed_limits(model, request, self.config.max_new_tokens)
         answers: list[list[Generated]] = [[] for _ in range(len(request))]

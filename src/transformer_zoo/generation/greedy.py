@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from transformer_zoo.generation.base import (
+    DecodableModel,
     Generated,
     GenerationConfig,
     Generator,
-    NextTokenModel,
     Request,
     checked,
     fitting_window,
@@ -50,7 +50,7 @@ class StepwiseGenerator(Generator):
     def choose(self, logits: Tensor, index: Tensor, step: Tensor) -> Tensor:
         """The next token [A] of each row from its logits [A, V] (−inf: forbidden), its number [A] and its count of new tokens [A]."""
 
-    def generate(self, model: NextTokenModel, request: Request) -> list[Generated]:
+    def generate(self, model: DecodableModel, request: Request) -> list[Generated]:
         if request.slides:
             limits = [request.limit(row, self.max_new_tokens) for row in range(len(request))]
             self._say_what_slides(model.max_length, request, limits)
@@ -77,7 +77,7 @@ class StepwiseGenerator(Generator):
         if any(len(prefix) + limit - 1 > max_length for prefix, limit in zip(request.prefixes, limits, strict=True)):
             logger.info("beyond %d tokens a row goes on from the last %d", max_length, max(1, max_length // 2))
 
-    def _fill_window(self, model: NextTokenModel, request: Request, rows: list[_Row], chosen: Sequence[int]) -> None:
+    def _fill_window(self, model: DecodableModel, request: Request, rows: list[_Row], chosen: Sequence[int]) -> None:
         """Reads what fits of the chosen rows and decodes until each has ended, met its limit or filled the model's window."""
         windows = [fitting_window(rows[i].tokens, model.max_length) for i in chosen]
         room = [rows[i].limit - rows[i].new for i in chosen]
@@ -133,12 +133,12 @@ class StepwiseGenerator(Generator):
 class GreedyConfig(GenerationConfig):
     """The likeliest token, again and again."""
 
-    def build(self, *, seed: int = 0) -> "Greedy":  # noqa: ARG002 - nothing is drawn
+    def build(self, *, seed: int = 0) -> "Greedy":
         return Greedy(max_new_tokens=self.max_new_tokens, min_new_tokens=self.min_new_tokens)
 
 
 class Greedy(StepwiseGenerator):
     """Takes the likeliest next token; the lowest id where several are equally likely."""
 
-    def choose(self, logits: Tensor, index: Tensor, step: Tensor) -> Tensor:  # noqa: ARG002 - the same for every row
+    def choose(self, logits: Tensor, index: Tensor, step: Tensor) -> Tensor:
         return logits.argmax(-1)
