@@ -12,7 +12,7 @@ import yaml
 
 from transformer_zoo.errors import RunNotFoundError
 
-NOT_IDENTITY = ("seed", "run_dir", "resume", "device", "tracker", "training.log_every")
+NOT_IDENTITY = ("name", "recipe", "seed", "run_dir", "resume", "device", "tracker", "training.log_every")
 """Settings (or sections) that do not make another experiment."""
 
 RUN_FILES = ("status.json", "config.yaml", "metrics.jsonl")
@@ -242,7 +242,7 @@ def labels_of(runs: Sequence[RunRecord]) -> list[str]:
     common = set.intersection(*overrides) if overrides else set()
     by_override = [" ".join(text for text in run.overrides if text in own - common) for run, own in zip(runs, overrides, strict=True)]
     if len(runs) == 1:
-        return [by_override[0] or str(runs[0].config.get("model.kind", runs[0].path.name))]
+        return [by_override[0] or str(runs[0].config.get("recipe.name") or runs[0].path.name)]
     if len(set(by_override)) == len(runs):
         return [label or "as given" for label in by_override]
     differing = differing_keys(runs)

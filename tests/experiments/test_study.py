@@ -1,0 +1,158 @@
+"""Studies: the grid, what is not repeated, what is tried again, what is named."""
+
+import csv
+import json
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import yaml
+
+from transformer_zoo.errors import ConfigError, NumericError, StoppedError
+from transformer_zoo.experiments.config import ExperimentConfig
+from transformer_zoo.experiments.convert import to_dict
+from transformer_zoo.experiments.study import ablate, compare, config_hash
+
+
+class Trainer:
+    """Writes what a run leaves behind, without training; `faults` maps a text in the run's folder name to what happens there."""
+
+    def __init__(self, **faults: Exception) -> None:
+        self.faults = faults
+        self.trained: list[str] = []
+
+    def __call__(self, config: ExperimentConfig, overrides: Sequence[str]) -> None:
+        assert config.run_dir is not None
+        folder = Path(config.run_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.trained.append(folder.name)
+        (folder / "config.yaml").write_text(yaml.safe_dump(to_dict(config)))
+        (folder / "overrides.txt").write_text("\n".join(overrides))
+        for text, error in self.faults.items():
+            if text in folder.name:
+                status = "preempted" if isinstance(error, StoppedError) else "failed"
+                (folder / "status.json").write_text(json.dumps({"status": status, "reason": str(error)}))
+                raise error
+        loss = config.model.dropout + 0.01 * config.seed  # type: ignore[attr-defined]
+        line = {"step": 1, "tokens": 10, "seconds": 0.1, "validation/loss": loss}
+        (folder / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+        (folder / "summary.json").write_text(json.dumps({"status": "done", "parameters": 7, "tokens": 10, "seconds": 0.1}))
+        (folder / "status.json").write_text(json.dumps({"status": "done"}))
+
+
+TINY = ["model=gpt2", "model/size=tiny"]
+
+
+def test_ablate_runs_the_grid_and_tabulates_mean_and_spread(tmp_path: Path) -> None:
+    trainer = Trainer()
+    study = ablate({"model.dropout": ["0.1", "0.2"]}, TINY, seeds=3, folder=tmp_path / "s", train=trainer)
+    assert len(trainer.trained) == 6
+    assert study.exit_code == 0
+    rows = list(csv.DictReader((tmp_path / "s" / "summary.csv").read_text().splitlines()))
+    assert [(row["group"], row["n"]) for row in rows] == [("model.dropout=0.1", "3"), ("model.dropout=0.2", "3")]
+    assert float(rows[1]["validation/loss mean"]) == pytest.approx(0.21)
+    assert float(rows[1]["validation/loss sd"]) == pytest.approx(0.01)
+    assert {path.name for path in (tmp_path / "s").iterdir()} == {
+        *("study.yaml", "runs", "runs.csv", "summary.csv", "summary.md", "summary.tex", "report.html")
+    }
+    tidy = list(csv.DictReader((tmp_path / "s" / "runs.csv").read_text().splitlines()))
+    assert {(row["model.dropout"], row["seed"]) for row in tidy} == {(d, s) for d in ("0.1", "0.2") for s in "012"}
+
+
+def test_finished_runs_are_not_repeated_and_more_seeds_extend_a_study(tmp_path: Path) -> None:
+    factors = {"model.dropout": ["0.1", "0.2"]}
+    ablate(factors, TINY, seeds=1, folder=tmp_path / "s", train=Trainer())
+    again = Trainer()
+    ablate(factors, TINY, seeds=1, folder=tmp_path / "s", train=again)
+    assert again.trained == []
+    more = Trainer()
+    ablate(factors, TINY, seeds=2, folder=tmp_path / "s", train=more)
+    assert len(more.trained) == 2
+    assert all("seed1" in name for name in more.trained)
+    changed = Trainer()
+    ablate(factors, [*TINY, "model.max_length=64"], seeds=2, folder=tmp_path / "s", train=changed)
+    assert len(changed.trained) == 4
+
+
+def test_a_failed_run_is_named_and_the_others_go_on_and_it_is_tried_again(tmp_path: Path) -> None:
+    factors = {"model.dropout": ["0.1", "0.2"]}
+    study = ablate(factors, TINY, folder=tmp_path / "s", train=Trainer(**{"dropout=0.1": NumericError("loss is nan at step 7")}))
+    assert [(cell.label, cell.failure) for cell in study.failed] == [("model.dropout=0.1", "loss is nan at step 7")]
+    assert study.exit_code == 4
+    assert "model.dropout=0.1): failed, loss is nan at step 7" in (tmp_path / "s" / "summary.md").read_text()
+    assert "| model.dropout=0.1 | 0 of 1 |" in (tmp_path / "s" / "summary.md").read_text()
+    repaired = Trainer()
+    assert ablate(factors, TINY, folder=tmp_path / "s", train=repaired).exit_code == 0
+    assert len(repaired.trained) == 1
+    assert len(list((tmp_path / "s" / "runs").glob("*.failed-1"))) == 1
+    assert "failed" not in (tmp_path / "s" / "summary.md").read_text()
+
+
+def test_an_unexpected_error_is_named_too(tmp_path: Path) -> None:
+    study = ablate({"model.dropout": ["0.1"]}, TINY, folder=tmp_path / "s", train=Trainer(seed0=RuntimeError("out of\nluck")))
+    assert (study.exit_code, study.failed[0].failure) == (1, "RuntimeError: out of luck")
+
+
+def test_a_signal_stops_the_study_and_it_goes_on_where_it_was(tmp_path: Path) -> None:
+    factors = {"model.dropout": ["0.1", "0.2", "0.3"]}
+    stopped = Trainer(**{"dropout=0.2": StoppedError("stopped by SIGTERM", signal.SIGTERM)})
+    with pytest.raises(StoppedError):
+        ablate(factors, TINY, folder=tmp_path / "s", train=stopped)
+    assert "missing, not started" in (tmp_path / "s" / "summary.md").read_text()
+    rest = Trainer()
+    ablate(factors, TINY, folder=tmp_path / "s", train=rest)
+    assert len(rest.trained) == 2
+    assert rest.trained[0] == stopped.trained[1], "a stopped run goes on in its own folder"
+
+
+def test_every_problem_of_a_grid_is_told_before_anything_is_trained(tmp_path: Path) -> None:
+    trainer = Trainer()
+    with pytest.raises(ConfigError) as caught:
+        ablate({"model.dropout": ["0.1", "2", "x"]}, TINY, folder=tmp_path / "s", train=trainer)
+    assert [problem.split(": ")[0] for problem in caught.value.problems] == ["model.dropout=2", "model.dropout=x"]
+    assert trainer.trained == []
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_comparison_s_plan_has_one_size_per_contestant(tmp_path: Path) -> None:
+    study = compare(["bert", "gpt2"], ["model/size=tiny"], plan=True, folder=tmp_path / "s", count=lambda config: config.model.d_ff)  # type: ignore[attr-defined]
+    plan = study.plan()
+    assert json.loads(json.dumps(plan)) == plan
+    assert [(one["name"], one["parameters"]) for one in plan["contestants"]] == [("bert", 512), ("gpt2", 512)]
+    assert not (tmp_path / "s").exists()
+    assert all("tokenizer=wordpiece" in run["overrides"] for run in plan["runs"]), "one tokenizer for all: the first one's"
+
+
+def test_match_parameters_fits_the_width(tmp_path: Path) -> None:
+    def count(config: ExperimentConfig) -> int:
+        model = config.model
+        depth = 6 if type(model).__name__ == "DecoderConfig" else 12
+        return depth * model.d_model**2  # type: ignore[attr-defined]
+
+    study = compare(["bert", "gpt2"], ["model/size=mini", "tokenizer=wordpiece"], match="parameters", plan=True, folder=tmp_path, count=count)
+    first, second = study.contestants
+    assert second.overrides == ["model=gpt2", "model.d_model=360", "model.d_ff=1440"]
+    assert abs(second.parameters - first.parameters) < 0.03 * first.parameters
+
+
+@pytest.mark.parametrize(
+    ("models", "options", "message"),
+    [
+        (["bert", "bert"], {}, "name every model once"),
+        (["bert"], {"match": "size"}, "match=size: expected one of none, parameters"),
+        (["bert"], {"seeds": 0}, "seeds=0: expected at least 1"),
+        (["brt"], {}, "did you mean"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(models: list[str], options: dict[str, object], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
+        compare(models, plan=True, folder=tmp_path, count=lambda config: 1, **options)  # type: ignore[arg-type]
+
+
+def test_the_hash_of_a_run_ignores_places_and_sees_everything_else(tmp_path: Path) -> None:
+    from transformer_zoo.experiments.compose import experiment
+
+    plain = config_hash(experiment(TINY))
+    assert config_hash(experiment([*TINY, "run_dir=elsewhere", "name=other", "device=cpu"])) == plain
+    assert len({plain, config_hash(experiment([*TINY, "seed=1"])), config_hash(experiment([*TINY, "model.dropout=0.3"]))}) == 3
