@@ -120,7 +120,7 @@ def floor_violations(source: Path) -> list[str]:
         if target is None:
             continue
         floor, below = one.module.split(".")[0], target.split(".")[0]
-        version_only = below == "__init__" and one.target == f"{PACKAGE}.__version__"
+        version_only = one.target in {PACKAGE, f"{PACKAGE}.__version__"}
         if floor != below and below not in SEES.get(floor, set()) and not version_only:
             wrong.append(str(one))
     return wrong

@@ -63,6 +63,7 @@ def study_files(study: Path, title: str) -> Path:
 
 
 def unfinished(runs: Sequence[RunRecord]) -> list[RunRecord]:
+    """The runs that the tables leave out."""
     return [run for run in runs if run.status != "done"]
 
 

@@ -118,6 +118,7 @@ def is_identity(key: str) -> bool:
 
 
 def is_run(folder: Path) -> bool:
+    """Whether a folder holds a run, whole or not."""
     return any((folder / name).is_file() for name in RUN_FILES)
 
 

@@ -70,6 +70,7 @@ def spread_text(mean: float, deviation: float | None) -> str:
 
 
 def size_text(value: float) -> str:
+    """A size in short form, a dash where it is not known."""
     return short_number(value) if math.isfinite(value) else "–"
 
 
