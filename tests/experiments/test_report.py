@@ -6,6 +6,7 @@ import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from transformer_zoo.errors import RunNotFoundError
 from transformer_zoo.experiments.report import mean_curve, report, study_files
 from transformer_zoo.experiments.results import find_runs, group_runs, read_run
-from transformer_zoo.experiments.svg import Series, line_chart, nice_ticks, short_number
+from transformer_zoo.experiments.svg import Series, figure, line_chart, nice_ticks, short_number
 from transformer_zoo.experiments.tables import spread_text, summarise, summary_md, summary_tex
 
 
@@ -170,6 +171,16 @@ def test_a_curve_with_nan_is_broken_not_dropped() -> None:
     assert path is not None
     assert (path[1].count("M"), path[1].count("L")) == (2, 1)
     assert "nan" not in chart
+
+
+def test_a_figure_is_one_svg_file_with_its_style(tmp_path: Path) -> None:
+    chart = line_chart([Series(label="x", points=[(0, 1), (1, 2)], colour=0)], name="n", x_label="steps", reference=("best <possible>", 0.5))
+    text = figure([("A & B", chart), ("C", chart)])
+    tree = ElementTree.fromstring(text)
+    assert tree.tag == "{http://www.w3.org/2000/svg}svg"
+    assert len(tree.findall("{http://www.w3.org/2000/svg}svg")) == 2
+    assert text.count("best &lt;possible&gt;") == 2
+    assert "prefers-color-scheme:dark" in text
 
 
 @given(st.floats(-1e9, 1e9), st.floats(1e-6, 1e9))

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Sequence
 from html import escape
 
-STYLE = """
-:root{color-scheme:light dark;--page:#fff;--card:#f6f7f9;--ink:#16191d;--soft:#5b6470;--rule:#dfe3e8;
---s0:#0b6bcb;--s1:#d1600a;--s2:#0a8a63;--s3:#b3399a;--s4:#8a6d00;--s5:#5b5bd6;--s6:#c0303b;--s7:#4b7a8c}
-@media(prefers-color-scheme:dark){:root{--page:#14171a;--card:#1c2024;--ink:#e8eaed;--soft:#a0a9b4;--rule:#343a41;
---s0:#5aa9f5;--s1:#f59a4c;--s2:#46c79b;--s3:#e37fcd;--s4:#d6b73b;--s5:#9b9bf7;--s6:#f4808a;--s7:#86b9cc}}
-*{box-sizing:border-box}
+from transformer_zoo.experiments.svg import PALETTE, SHAPES
+
+STYLE = (
+    PALETTE
+    + SHAPES
+    + """*{box-sizing:border-box}
 body{margin:0;background:var(--page);color:var(--ink);font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
 body>*{max-width:1120px;margin-left:auto;margin-right:auto;padding-left:16px;padding-right:16px}
 h1{font-size:1.6rem;line-height:1.25;margin-top:1.6rem;margin-bottom:.3rem}h2{font-size:1.15rem;margin:2rem 0 .6rem}
@@ -21,12 +21,6 @@ text-align:left;white-space:normal;min-width:7rem;overflow-wrap:anywhere}
 td.best{font-weight:700}
 .grid-of-charts{display:grid;gap:14px;grid-template-columns:repeat(auto-fill,minmax(min(100%,340px),1fr))}
 figure{margin:0;padding:12px;background:var(--card);border-radius:8px;min-width:0}svg{display:block;width:100%;height:auto}
-svg text{font:12px system-ui,sans-serif;fill:var(--soft)}svg .name{fill:var(--ink);font-size:12.5px}
-.grid{stroke:var(--rule);stroke-width:1}.axis{stroke:var(--soft)}.reference{stroke:var(--soft);stroke-dasharray:2 4;stroke-width:1.5}
-.line{fill:none;stroke:var(--c);stroke-width:2;stroke-linejoin:round}.dashed{stroke-dasharray:6 4}.band{fill:var(--c);opacity:.16}
-.hit{fill:var(--c);opacity:0}.hit:hover,.end{opacity:1}.dot{fill:var(--c)}.ring{fill:none;stroke:var(--c)}
-.whisker{stroke:var(--c);stroke-width:2.5}
-.c0{--c:var(--s0)}.c1{--c:var(--s1)}.c2{--c:var(--s2)}.c3{--c:var(--s3)}.c4{--c:var(--s4)}.c5{--c:var(--s5)}.c6{--c:var(--s6)}.c7{--c:var(--s7)}
 .legend{display:flex;flex-wrap:wrap;gap:.3rem 1.1rem;margin:.2rem 0 .8rem;padding:0;list-style:none;font-size:.9rem}
 .legend i{display:inline-block;width:18px;height:3px;border-radius:2px;background:var(--c);vertical-align:middle;margin-right:.45rem}
 input[name=axis]{accent-color:var(--s0)}.choices label{margin:0 .9rem 0 .2rem}
@@ -36,6 +30,7 @@ section:has(#axis-tokens:checked) .by-tokens,section:has(#axis-seconds:checked) 
 blockquote{margin:.5rem 0;padding:.5rem .9rem;border-left:3px solid var(--s0);background:var(--card);border-radius:0 6px 6px 0}
 code{font:.88em ui-monospace,Menlo,Consolas,monospace;overflow-wrap:anywhere}footer{margin-top:2.5rem;margin-bottom:2rem;font-size:.85rem}
 """
+)
 
 
 def page(title: str, body: str) -> str:

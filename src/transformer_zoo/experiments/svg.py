@@ -1,4 +1,4 @@
-"""Charts as inline SVG: text in, text out, no plotting library. Colours come from the page's style sheet (`.c0` … `.c7`)."""
+"""Charts as SVG: text in, text out, no plotting library. Colours are classes (`.c0` … `.c7`) that follow the reader's light or dark mode."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -11,6 +11,19 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 12, 10, 38
 MOST_MARKED_POINTS = 60
 
 Point = tuple[float, float]
+
+PALETTE = """:root{color-scheme:light dark;--page:#fff;--card:#f6f7f9;--ink:#16191d;--soft:#5b6470;--rule:#dfe3e8;
+--s0:#0b6bcb;--s1:#d1600a;--s2:#0a8a63;--s3:#b3399a;--s4:#8a6d00;--s5:#5b5bd6;--s6:#c0303b;--s7:#4b7a8c}
+@media(prefers-color-scheme:dark){:root{--page:#14171a;--card:#1c2024;--ink:#e8eaed;--soft:#a0a9b4;--rule:#343a41;
+--s0:#5aa9f5;--s1:#f59a4c;--s2:#46c79b;--s3:#e37fcd;--s4:#d6b73b;--s5:#9b9bf7;--s6:#f4808a;--s7:#86b9cc}}
+"""
+SHAPES = """svg text{font:12px system-ui,sans-serif;fill:var(--soft)}svg .name{fill:var(--ink);font-size:12.5px}
+.grid{stroke:var(--rule);stroke-width:1}.axis{stroke:var(--soft)}.reference{stroke:var(--soft);stroke-dasharray:2 4;stroke-width:1.5}
+.line{fill:none;stroke:var(--c);stroke-width:2;stroke-linejoin:round}.dashed{stroke-dasharray:6 4}.band{fill:var(--c);opacity:.16}
+.hit{fill:var(--c);opacity:0}.hit:hover,.end{opacity:1}.dot{fill:var(--c)}.ring{fill:none;stroke:var(--c)}
+.whisker{stroke:var(--c);stroke-width:2.5}
+.c0{--c:var(--s0)}.c1{--c:var(--s1)}.c2{--c:var(--s2)}.c3{--c:var(--s3)}.c4{--c:var(--s4)}.c5{--c:var(--s5)}.c6{--c:var(--s6)}.c7{--c:var(--s7)}
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +121,7 @@ def line_chart(series: Sequence[Series], *, name: str, x_label: str, reference: 
     if reference:
         at = y(reference[1])
         body.append(f'<line class="reference" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
-        body.append(f'<text class="tick" x="{WIDTH - RIGHT}" y="{at - 4:.1f}" text-anchor="end">{escape(reference[0])}</text>')
+        body.append(f'<text class="tick" x="{LEFT + 4}" y="{at - 4:.1f}">{escape(reference[0])}</text>')
     for one in series:
         if one.spread is not None:
             upper = [(px, py + sd) for (px, py), sd in zip(one.points, one.spread, strict=True) if math.isfinite(py + sd)]
@@ -156,3 +169,17 @@ def dot_chart(rows: Sequence[Interval], *, name: str, x_label: str) -> str:
         tip = escape(f"{row.label}: {row.mean:.4g} ({spread})")
         body.append(f'<circle class="dot {colour}" cx="{x(row.mean):.1f}" cy="{at}" r="4.5"><title>{tip}</title></circle>')
     return _drawing(body, name, total)
+
+
+def figure(panels: Sequence[tuple[str, str]]) -> str:
+    """One SVG file from several (title, drawing), side by side, with its style inside: for a README."""
+    head, gap = 30, 12
+    width = len(panels) * (WIDTH + gap) - gap
+    body = ""
+    for number, (title, drawing) in enumerate(panels):
+        left = number * (WIDTH + gap)
+        body += f'<text class="name" x="{left + LEFT}" y="20">{escape(title)}</text>'
+        body += drawing.replace("<svg ", f'<svg x="{left}" y="{head}" width="{WIDTH}" height="{HEIGHT}" ', 1)
+    style = PALETTE.replace("color-scheme:light dark;", "") + SHAPES
+    size = f'viewBox="0 0 {width} {HEIGHT + head}" width="{width}" height="{HEIGHT + head}"'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{style}</style>{body}</svg>\n'
