@@ -1,3 +1,28 @@
-"""transformer_zoo: compose any Transformer from small parts, train it with any objective, compare fairly."""
+"""transformer_zoo: compose any Transformer from small parts, train it with any objective, compare fairly.
+
+`transformer_zoo.recipe("bert", "model/size=tiny")` gives the settings of a named model, `.build(...)` the module;
+`transformer_zoo.register("model/attention", {"mine": MyAttentionConfig})` adds a component of your own.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transformer_zoo.experiments.catalog import register as register
+    from transformer_zoo.experiments.compose import recipe as recipe
 
 __version__ = "0.1.0"
+
+_LAZY = {"recipe": "transformer_zoo.experiments.compose", "register": "transformer_zoo.experiments.catalog"}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what is asked for, so that `import transformer_zoo` stays light."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_LAZY]

@@ -1,0 +1,60 @@
+"""The settings of one experiment: what `configs/train.yaml` composes and a run's `config.yaml` holds."""
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from transformer_zoo.experiments.safety import name_problem, path_problem
+from transformer_zoo.models.base import ModelConfig
+from transformer_zoo.objectives.base import ObjectiveConfig
+from transformer_zoo.settings import Config, NaturalInt, OneOf
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+@dataclass(kw_only=True)
+class RecipeConfig(Config):
+    """What a named model was when it was published: for `describe` without data, and for choices nobody made."""
+
+    name: str = ""
+    """As its paper calls it."""
+    paper: str | None = None
+    """Where it was published."""
+    ancestor: str | None = None
+    """The recipe it descends from; `describe` shows the difference."""
+    objective: str | None = None
+    """The objective used where none is chosen."""
+    tokenizer: str | None = None
+    """The tokenizer used where none is chosen."""
+
+
+@dataclass(kw_only=True)
+class ExperimentConfig(Config):
+    """One training run from end to end."""
+
+    model: ModelConfig
+    """What is trained."""
+    objective: ObjectiveConfig
+    """What it is trained to do."""
+    recipe: RecipeConfig = field(default_factory=RecipeConfig)
+    """What is known of the named model."""
+    name: str = "run"
+    """Begins the name of the run's folder: letters, digits and . _ = , + -."""
+    seed: NaturalInt = 0
+    """Fixes initial weights, masks, shuffles and dropout."""
+    device: Annotated[str, OneOf(*DEVICES)] = "auto"
+    """Where to compute; auto: CUDA, else MPS, else CPU."""
+    run_dir: str | None = None
+    """The run's folder; null: a new one under runs/."""
+    init_from: str | None = None
+    """A run or checkpoint whose weights the model starts with."""
+    resume: Annotated[str, OneOf("auto", "must", "never")] = "auto"
+    """Whether to go on from checkpoints in `run_dir`: auto where there are any, must or fail, or never."""
+
+    def problems(self) -> list[str]:
+        """Names that cannot become folders."""
+        found = []
+        if problem := name_problem(self.name):
+            found.append(f"name: {problem}")
+        if self.run_dir is not None and (problem := path_problem(self.run_dir)):
+            found.append(f"run_dir: {problem}")
+        return found
