@@ -6,13 +6,16 @@ entries by calling `register` (see `experiments/plugins.py`); nothing is ever im
 
 from collections.abc import Mapping
 
+from transformer_zoo.data import pocket_data, tokenizers
 from transformer_zoo.errors import ConfigError
+from transformer_zoo.evaluation import bleu, loss
 from transformer_zoo.generation import beam, greedy, sampling
 from transformer_zoo.layers import blocks, embeddings, feedforward, heads, initialization, norms, positions, stacks
 from transformer_zoo.layers.attention import kernels, multihead
 from transformer_zoo.models import decoder, encoder, encoder_decoder
 from transformer_zoo.objectives import causal_lm, classes, combined, masked_lm, translation
 from transformer_zoo.settings import Config
+from transformer_zoo.training import optimizers, schedules, trackers
 
 SLOTS: dict[str, dict[str, type[Config]]] = {
     "model": {
@@ -51,6 +54,31 @@ SLOTS: dict[str, dict[str, type[Config]]] = {
         "tagging": classes.TaggingConfig,
         "combined": combined.CombinedConfig,
     },
+    "data": {"pocket": pocket_data.PocketDataConfig},
+    "tokenizer": {
+        "word": tokenizers.WordTokenizerConfig,
+        "char": tokenizers.CharTokenizerConfig,
+        "byte": tokenizers.ByteTokenizerConfig,
+        "wordpiece": tokenizers.WordPieceTokenizerConfig,
+        "bpe": tokenizers.BPETokenizerConfig,
+        "unigram": tokenizers.UnigramTokenizerConfig,
+        "file": tokenizers.FileTokenizerConfig,
+    },
+    "optimizer": {
+        "adamw": optimizers.AdamWConfig,
+        "adafactor": optimizers.AdafactorConfig,
+        "muon": optimizers.MuonConfig,
+        "sgd": optimizers.SGDConfig,
+    },
+    "schedule": {
+        "linear": schedules.LinearConfig,
+        "cosine": schedules.CosineConfig,
+        "inverse_sqrt": schedules.InverseSqrtConfig,
+        "wsd": schedules.WSDConfig,
+        "constant": schedules.ConstantConfig,
+    },
+    "tracker": {"jsonl": trackers.JSONLConfig, "wandb": trackers.WandbConfig, "tensorboard": trackers.TensorBoardConfig},
+    "evaluation": {"loss": loss.LossConfig, "bleu": bleu.BleuConfig},
     "generation": {"greedy": greedy.GreedyConfig, "sampling": sampling.SamplingConfig, "beam": beam.BeamConfig},
 }
 

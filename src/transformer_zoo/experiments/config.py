@@ -3,10 +3,17 @@
 from dataclasses import dataclass, field
 from typing import Annotated
 
+from transformer_zoo.data.base import DataConfig
+from transformer_zoo.data.tokenizers import TokenizerConfig
+from transformer_zoo.evaluation.base import EvaluationConfig
 from transformer_zoo.experiments.safety import name_problem, path_problem
 from transformer_zoo.models.base import ModelConfig
 from transformer_zoo.objectives.base import ObjectiveConfig
 from transformer_zoo.settings import Config, NaturalInt, OneOf
+from transformer_zoo.training.optimizers import OptimizerConfig
+from transformer_zoo.training.schedules import ScheduleConfig
+from transformer_zoo.training.settings import TrainingConfig
+from transformer_zoo.training.trackers import TrackerConfig
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -17,6 +24,10 @@ class RecipeConfig(Config):
 
     name: str = ""
     """As its paper calls it."""
+    model: str | None = None
+    """What was chosen by `model=`."""
+    size: str | None = None
+    """What was chosen by `model/size=`."""
     paper: str | None = None
     """Where it was published."""
     ancestor: str | None = None
@@ -35,6 +46,22 @@ class ExperimentConfig(Config):
     """What is trained."""
     objective: ObjectiveConfig
     """What it is trained to do."""
+    data: DataConfig
+    """What it is trained on."""
+    tokenizer: TokenizerConfig
+    """How text becomes tokens."""
+    optimizer: OptimizerConfig
+    """How gradients become updates."""
+    schedule: ScheduleConfig
+    """How the learning rate moves over the budget."""
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    """How long, in what batches and how."""
+    evaluation: EvaluationConfig
+    """What is measured during training and at its end."""
+    final_evaluation: EvaluationConfig | None = None
+    """What is measured once more at the end, such as BLEU (`evaluation@final_evaluation=bleu`)."""
+    tracker: TrackerConfig
+    """Where metrics go besides the run folder."""
     recipe: RecipeConfig = field(default_factory=RecipeConfig)
     """What is known of the named model."""
     name: str = "run"

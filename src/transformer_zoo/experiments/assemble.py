@@ -1,0 +1,144 @@
+"""What crosses sections: whether model, objective, data and budget fit each other, and the parts built from each other's sizes.
+
+Everything here that can be known from the settings alone is checked before anything is read.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from transformer_zoo.data.base import check_provides
+from transformer_zoo.data.module import DataModule, build_data
+from transformer_zoo.errors import ConfigError
+from transformer_zoo.experiments.catalog import kind_of
+from transformer_zoo.experiments.config import ExperimentConfig
+from transformer_zoo.models.base import Model, ModelConfig
+from transformer_zoo.objectives.base import Objective, ObjectiveConfig
+from transformer_zoo.records import HeadNeed, Needs, SequenceInputs, TranslationInputs, Vocabulary
+from transformer_zoo.training.parallel import World
+
+_INPUTS_WORDS = {SequenceInputs: "one sequence", TranslationInputs: "a source and a target"}
+
+
+def check(config: ExperimentConfig) -> None:
+    """Refuses settings that do not fit each other, all problems at once.
+
+    Raises:
+        ConfigError: each line names both sides and the way out.
+    """
+    needs = config.objective.needs()
+    objective, model = f"objective={kind_of(type(config.objective))}", _model_name(config)
+    problems = fit_problems(config.model, needs, model=model, objective=objective)
+    try:
+        check_provides(config.data, needs.batch)
+    except ConfigError as error:
+        problems += error.problems
+    problems += length_problems(config)
+    if problems:
+        raise ConfigError(*problems)
+
+
+def fit_problems(model_config: ModelConfig, needs: Needs, *, model: str, objective: str) -> list[str]:
+    """Why a model cannot be trained with an objective; empty where it can."""
+    if model_config.accepts is not needs.inputs:
+        reads, gives = _INPUTS_WORDS[model_config.accepts], _INPUTS_WORDS[needs.inputs]
+        way_out = (
+            "choose a model with a decoder for the target, such as model=transformer"
+            if needs.inputs is TranslationInputs
+            else "choose model=bert or model=gpt2, or objective=translation"
+        )
+        return [f"{objective} gives a model {gives}, but {model} reads {reads}: {way_out}"]
+    if needs.causal and not model_config.causal:
+        return [
+            f"{objective} predicts the next token, but {model} is not causal and would see the answer: choose a decoder such as model=gpt2, "
+            "or objective=mlm"
+        ]
+    if model_config.causal and not needs.causal and "vocabulary" in needs.heads:
+        return [
+            f"{objective} predicts hidden tokens from both sides, but {model} is causal and sees only what stands before: "
+            "choose an encoder such as model=bert, or objective=clm"
+        ]
+    return []
+
+
+def length_problems(config: ExperimentConfig) -> list[str]:
+    """Rows longer than what the model can place, windows wider than the rows."""
+    problems = []
+    length = config.data.sequence_length
+    model = build_on_meta(config.model, 8, {})
+    if model.max_length is not None and length > model.max_length:
+        problems.append(
+            f"data.sequence_length={length} is longer than the {model.max_length} positions of the model: "
+            f"set model.max_length={length}, or positions without a table such as model/positions=rotary"
+        )
+    window = getattr(getattr(config.model, "attention", None), "window", None)
+    if window is not None and window > length:
+        problems.append(f"model.attention.window={window} is wider than data.sequence_length={length}: choose a window of at most {length}")
+    return problems
+
+
+def build_model(config: ModelConfig, vocab_size: int, heads: Mapping[str, HeadNeed]) -> Model:
+    """The model with the heads an objective asks for, drawn from torch's global generator."""
+    return config.build(vocab_size=vocab_size, heads=heads)
+
+
+def build_on_meta(config: ModelConfig, vocab_size: int, heads: Mapping[str, HeadNeed]) -> Model:
+    """The same without memory or time: for counting and describing."""
+    with torch.device("meta"):
+        return build_model(config, vocab_size, heads)
+
+
+def build_objective(config: ObjectiveConfig, data: DataModule, vocabulary: Vocabulary) -> Objective:
+    """The objective for the data's vocabulary and classes.
+
+    Raises:
+        ConfigError: the tokenizer lacks a special token that the objective needs, or the data has no classes.
+    """
+    needs = config.needs()
+    specials = vocabulary.specials
+    problems = []
+    if "vocabulary" in needs.heads and not needs.causal and specials.mask is None:
+        problems.append(f"objective={kind_of(type(config))} hides tokens, but the tokenizer has no mask token: train one, or choose another file")
+    if needs.framed and (specials.cls is None or specials.sep is None):
+        problems.append(
+            f"objective={kind_of(type(config))} frames rows by [CLS] and [SEP], which the tokenizer lacks: train one, or choose another file"
+        )
+    kinds = {need.kind for need in needs.heads.values() if need.n_classes is None}
+    names = data.label_names if "sequence" in kinds else data.tag_names if "token" in kinds else None
+    if kinds & {"sequence", "token"} and not names:
+        problems.append(f"objective={kind_of(type(config))} needs classes, and the data names none: use data=labelled or data=pocket")
+    if problems:
+        raise ConfigError(*problems)
+    return config.build(vocabulary=vocabulary, n_classes=len(names) if names else None)
+
+
+def open_data(config: ExperimentConfig) -> DataModule:
+    """The experiment's data and tokenizer, prepared where they were not yet."""
+    return build_data(config.data, config.tokenizer, needs=config.objective.needs(), seed=config.seed, cache_dir=cache_folder())
+
+
+def cache_folder() -> Path:
+    """Where prepared data is kept: `TRANSFORMER_ZOO_CACHE`, else `transformer_zoo` in the user's cache folder."""
+    named = os.environ.get("TRANSFORMER_ZOO_CACHE")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "transformer_zoo"
+
+
+def parameter_count(config: ExperimentConfig) -> int:
+    """Parameters of the model with the objective's heads and the tokenizer's vocabulary, each tied tensor once."""
+    data = open_data(config)
+    objective = build_objective(config.objective, data, data.vocabulary)
+    model = build_on_meta(config.model, data.vocabulary.size, objective.needs().heads)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def world() -> World:
+    """The processes of this run, as torchrun describes them."""
+    return World.from_environment()
+
+
+def _model_name(config: ExperimentConfig) -> str:
+    return f"model={config.recipe.name or kind_of(type(config.model))}"

@@ -1,0 +1,313 @@
+"""One experiment from settings to a finished run folder, and back from a run folder to what it holds."""
+
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import nn
+
+from transformer_zoo.data.module import DataModule, build_data
+from transformer_zoo.data.stream import TrainingStream
+from transformer_zoo.data.tokenizers import Tokenizer
+from transformer_zoo.errors import ConfigError, RunNotFoundError, StoppedError, ZooError
+from transformer_zoo.evaluation.base import EvaluationConfig, EvaluationContext
+from transformer_zoo.experiments import assemble, plugins
+from transformer_zoo.experiments.config import ExperimentConfig
+from transformer_zoo.experiments.convert import from_dict, to_dict
+from transformer_zoo.experiments.safety import masked
+from transformer_zoo.models.base import Model
+from transformer_zoo.objectives.base import Objective
+from transformer_zoo.training.checkpoints import Identity
+from transformer_zoo.training.environment import environment
+from transformer_zoo.training.parallel import World
+from transformer_zoo.training.precision import Precision, resolve_device
+from transformer_zoo.training.rundir import RunFolder
+from transformer_zoo.training.setup import build_trainer, load_weights
+from transformer_zoo.training.signals import StopFlag, StopRequested
+
+logger = logging.getLogger(__name__)
+
+RUNS = Path("runs")
+_NOT_IDENTITY = ("run_dir", "name", "resume", "device", "init_from", "tracker")
+"""Settings that may change when a run goes on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """What a run came to."""
+
+    path: Path
+    summary: dict[str, Any]
+    """As in `summary.json`."""
+    notes: dict[str, str] = field(default_factory=dict)
+
+
+def train(config: ExperimentConfig, overrides: Sequence[str] = ()) -> RunResult:
+    """Trains, evaluates and writes a run folder; goes on from its checkpoints where `run_dir` has some.
+
+    Raises:
+        ZooError: what the user can put right, with the exit code of its class; the folder's `status.json` says the same.
+    """
+    assemble.check(config)
+    world = World.from_environment()
+    device = resolve_device(config.device, world)
+    world.join(device)
+    try:
+        with StopFlag() as stop, _run_folder(config, world) as run, _log_file(run, world):
+            try:
+                return _Experiment(config, list(overrides), world, device, run, stop).fit()
+            except StopRequested as request:
+                run.set_status("preempted", f"stopped by {request} while preparing")
+                raise StoppedError(f"stopped by {request} before training began; nothing was lost", request.signal_number) from None
+            except (ZooError, OSError) as error:
+                if world.is_main and run.status() in (None, "running"):
+                    run.set_status("failed", str(error))
+                raise
+    finally:
+        world.leave()
+
+
+class _Experiment:
+    """The parts of one run, made in the order in which they depend on each other."""
+
+    def __init__(self, config: ExperimentConfig, overrides: list[str], world: World, device: torch.device, run: RunFolder, stop: StopFlag) -> None:
+        self.config, self.overrides, self.world, self.device, self.run, self.stop = config, overrides, world, device, run, stop
+        self._write_settings()
+        self.data = self._open_data()
+        self.objective = assemble.build_objective(config.objective, self.data, self.data.vocabulary)
+        self.model = self._build_model()
+        self.stream = self._build_stream()
+        self._write_environment()
+
+    def fit(self) -> RunResult:
+        """Train to the end, then evaluate once more as `final_evaluation` says."""
+        config = self.config
+        evaluation = config.evaluation.build(self._context())
+        trainer = build_trainer(
+            training=config.training,
+            optimizer=config.optimizer,
+            schedule=config.schedule,
+            tracker=config.tracker,
+            model=self.model,
+            objective=self.objective,
+            stream=self.stream,
+            run=self.run,
+            identity=self._identity(),
+            world=self.world,
+            device=self.device,
+            evaluate=partial(evaluation, self.model),
+            seed=config.seed,
+            stop=self.stop,
+            tracked_config=masked(to_dict(config)),
+        )
+        summary = trainer.fit(config.resume)
+        notes: dict[str, str] = {}
+        if config.final_evaluation is not None:
+            report = config.final_evaluation.build(self._context()).report(self.model.eval())
+            summary["metrics"]["final"] |= report.metrics
+            notes = report.notes
+            summary |= {"notes": notes} if notes else {}
+            if self.world.is_main:
+                self.run.write_json("summary.json", summary)
+        return RunResult(path=self.run.path, summary=summary, notes=notes)
+
+    def _open_data(self) -> DataModule:
+        """Data and tokenizer; the first process prepares, the others find it prepared. A run that goes on keeps its tokenizer."""
+        saved = self.run.path / "tokenizer.json"
+        tokenizer = Tokenizer.load(saved) if saved.is_file() and self.config.resume != "never" else None
+        config = self.config
+
+        def build() -> DataModule:
+            data = build_data(
+                config.data,
+                config.tokenizer,
+                needs=config.objective.needs(),
+                cache_dir=assemble.cache_folder(),
+                tokenizer=tokenizer,
+                poll=self.stop.check,
+            )
+            data.reader("train", config.objective.needs())
+            return data
+
+        data = build() if self.world.is_main else None
+        self.world.barrier()
+        data = data or build()
+        if self.world.is_main and tokenizer is None:
+            data.tokenizer.save(saved)
+        return data
+
+    def _build_model(self) -> Model:
+        torch.manual_seed(self.config.seed)
+        model = assemble.build_model(self.config.model, self.data.vocabulary.size, self.objective.needs().heads)
+        if self.config.init_from is not None:
+            source = load_weights(model, Path(self.config.init_from), strict=False)
+            logger.info("starting from the weights of %s", source)
+        return model
+
+    def _build_stream(self) -> TrainingStream:
+        training = self.config.training
+        return TrainingStream(
+            self.data.reader("train", self.objective.needs()),
+            self.objective.prepare,
+            seed=self.config.seed,
+            batch_size=training.batch_size if training.batch_tokens is None else None,
+            batch_tokens=training.batch_tokens,
+            micro_batch_size=training.micro_batch_size,
+            rank=self.world.rank,
+            world_size=self.world.size,
+            n_workers=training.n_workers,
+        )
+
+    def _context(self) -> EvaluationContext:
+        precision = Precision(self.config.training.precision, self.device)
+        return EvaluationContext(
+            data=self.data,
+            objective=self.objective,
+            device=self.device,
+            rank=self.world.rank,
+            world_size=self.world.size,
+            total=self.world.sum,
+            autocast=precision.autocast,
+        )
+
+    def _identity(self) -> Identity:
+        settings = {key: value for key, value in to_dict(self.config).items() if key not in _NOT_IDENTITY}
+        return Identity(config=settings, tokenizer=self.data.tokenizer.fingerprint, data=self.data.fingerprint, world_size=self.world.size)
+
+    # --- what stands in the folder -------------------------------------------------------------------------------------------------
+
+    def _write_settings(self) -> None:
+        if self.world.is_main:
+            self.run.set_status("running", "preparing")
+            self.run.write_text("config.yaml", yaml.safe_dump(masked(to_dict(self.config)), sort_keys=False, allow_unicode=True))
+            self.run.write_text("overrides.txt", "".join(f"{masked(line)}\n" for line in self.overrides))
+
+    def _write_environment(self) -> None:
+        if self.world.is_main:
+            facts = environment(
+                device=self.device,
+                world_size=self.world.size,
+                seed=self.config.seed,
+                data_fingerprint=self.data.fingerprint,
+                tokenizer_fingerprint=self.data.tokenizer.fingerprint,
+                plugins=plugins.loaded(),
+                kernels=kernels(self.model),
+            )
+            self.run.write_json("environment.json", masked(facts))
+
+
+def kernels(model: nn.Module) -> list[str]:
+    """Names of the attention kernels in a model, each once."""
+    names = {getattr(getattr(module, "kernel", None), "name", None) for module in model.modules()}
+    return sorted(name for name in names if name)
+
+
+@contextlib.contextmanager
+def _run_folder(config: ExperimentConfig, world: World) -> Iterator[RunFolder]:
+    """The run's folder, held by the first process."""
+    if not world.is_main:
+        yield RunFolder.shared(Path(world.broadcast(None)))
+        return
+    try:
+        run = RunFolder.create(RUNS, config.name) if config.run_dir is None else RunFolder.claim(Path(config.run_dir))
+    except ZooError:
+        world.broadcast(str(RUNS))  # the others wait for a path; they end with this process
+        raise
+    with run:
+        world.broadcast(str(run.path))
+        yield run
+
+
+@contextlib.contextmanager
+def _log_file(run: RunFolder, world: World) -> Iterator[None]:
+    """Everything logged also goes to `train.log`."""
+    if not world.is_main:
+        yield
+        return
+    handler = logging.FileHandler(run.path / "train.log", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    package = logging.getLogger("transformer_zoo")
+    package.addHandler(handler)
+    try:
+        yield
+    finally:
+        package.removeHandler(handler)
+        handler.close()
+
+
+# --- a run that is there ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(kw_only=True)
+class LoadedRun:
+    """A run read back: its settings, tokenizer and model with the weights it ended with."""
+
+    path: Path
+    config: ExperimentConfig
+    tokenizer: Tokenizer
+    objective_config: Any
+    model: Model
+    device: torch.device
+    step: str
+    """The checkpoint's name."""
+
+    def context(self) -> tuple[DataModule, Objective]:
+        """The run's data and objective, opened anew."""
+        needs = self.config.objective.needs()
+        data = build_data(self.config.data, self.config.tokenizer, needs=needs, cache_dir=assemble.cache_folder(), tokenizer=self.tokenizer)
+        return data, assemble.build_objective(self.config.objective, data, data.vocabulary)
+
+
+def read_config(path: Path) -> ExperimentConfig:
+    """The settings of a run folder, as data: rebuilt through the catalog, nothing imported.
+
+    Raises:
+        RunNotFoundError: there is no run at `path`.
+    """
+    file = path / "config.yaml"
+    if not file.is_file():
+        raise RunNotFoundError(f"run={path}: there is no run there (no {file.absolute()}); `transformer-zoo train` makes one under runs/")
+    try:
+        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: not readable as YAML ({' '.join(str(error).split())})") from error
+    return from_dict(ExperimentConfig, data)
+
+
+def load_run(path: Path, *, device: str = "auto", checkpoint: str = "best") -> LoadedRun:
+    """A run's model with the weights of its best (or `latest`, or a named) checkpoint.
+
+    Raises:
+        RunNotFoundError: there is no run at `path`.
+        CheckpointError: it has no whole checkpoint.
+    """
+    config = read_config(path)
+    where = resolve_device(device)
+    tokenizer = Tokenizer.load(path / "tokenizer.json")
+    n_classes = None
+    needs = config.objective.needs()
+    if any(need.n_classes is None and need.kind != "vocabulary" for need in needs.heads.values()):
+        data = build_data(config.data, config.tokenizer, needs=needs, cache_dir=assemble.cache_folder(), tokenizer=tokenizer)
+        n_classes = len(data.label_names or data.tag_names or [])
+    objective = config.objective.build(vocabulary=tokenizer.vocabulary, n_classes=n_classes)
+    model = assemble.build_model(config.model, tokenizer.vocabulary.size, objective.needs().heads)
+    source = load_weights(model, path, which=checkpoint)
+    return LoadedRun(
+        path=path, config=config, tokenizer=tokenizer, objective_config=config.objective, model=model.to(where).eval(), device=where, step=source.name
+    )
+
+
+def evaluate_run(path: Path, evaluation: EvaluationConfig, *, device: str = "auto", checkpoint: str = "best") -> dict[str, Any]:
+    """`{"metrics": …, "notes": …}` of one evaluation of a run; the same to the last digit every time."""
+    run = load_run(path, device=device, checkpoint=checkpoint)
+    data, objective = run.context()
+    precision = Precision(run.config.training.precision, run.device)
+    context = EvaluationContext(data=data, objective=objective, device=run.device, autocast=precision.autocast)
+    report = evaluation.build(context).report(run.model)
+    return {"metrics": report.metrics, "notes": report.notes}
