@@ -1,0 +1,45 @@
+"""Everything a run tells the outside, in the one process that may write: metrics file, tracker, progress, status."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from transformer_zoo.training.metrics import MetricsFile
+from transformer_zoo.training.progress import Progress
+from transformer_zoo.training.rundir import RunFolder
+from transformer_zoo.training.state import TrainState
+from transformer_zoo.training.trackers import Tracker
+
+
+class Recorder:
+    """Only the first process's recorder is `active`; the others do nothing."""
+
+    def __init__(self, run: RunFolder, *, tracker: Tracker, progress: Progress, config: Mapping[str, Any] | None = None, active: bool = True) -> None:
+        self.run = run
+        self.active = active
+        self.tracker = tracker if active else Tracker()
+        self.progress = progress if active else Progress(bar=False)
+        self.config = config or {}
+        self.metrics = MetricsFile(run.path / "metrics.jsonl")
+
+    def start(self, state: TrainState, share: float, note: str = "") -> None:
+        """Begin, or go on from `state`."""
+        if self.active:
+            self.metrics.drop_after(state.step)
+            self.run.set_status("running", note, step=state.step)
+            self.tracker.start(self.run.path, self.config)
+            self.progress.start(share)
+
+    def log(self, state: TrainState, share: float, values: Mapping[str, float]) -> None:
+        """One line of metrics."""
+        if self.active and values:
+            self.metrics.append(step=state.step, tokens=state.tokens, seconds=state.seconds, values=values)
+            self.tracker.log(state.step, values)
+            self.progress.show(state.step, share, values)
+
+    def finish(self, status: str, reason: str, state: TrainState, summary: Mapping[str, Any]) -> None:
+        """The last word."""
+        self.progress.stop()
+        if self.active:
+            self.tracker.finish(status)
+            self.run.write_json("summary.json", dict(summary))
+            self.run.set_status(status, reason, step=state.step)

@@ -1,0 +1,116 @@
+"""One optimiser step: agree on the counts, backpropagate Σ weight · sum / count, clip, check, update."""
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from transformer_zoo.data.stream import StepExamples
+from transformer_zoo.training.optimizers import Optimizer
+from transformer_zoo.training.parallel import Replica, World, full_tensor
+from transformer_zoo.training.precision import Precision
+from transformer_zoo.training.scored import weighted_loss
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """What all processes know before a step's first forward."""
+
+    seconds: float
+    """The first process's clock."""
+    flags: list[float]
+    """How many processes got each signal."""
+    n_forwards: int
+    """Forwards of this process, fillers included."""
+    tokens: int
+    """Tokens of the whole step."""
+    counts: dict[str, int]
+    """Denominators of the whole step by loss term."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepResult:
+    """What a step did."""
+
+    norm: float
+    """Of the whole gradient, before clipping. Not finite: nothing was updated."""
+    sums: dict[str, Tensor]
+    """Loss sums of this process by term, on the device."""
+
+
+class Stepper:
+    """Runs steps. Counts are added up before the backward pass, so that accumulation, ragged batches and several processes give exactly the
+    full batch's gradient; an update that is not finite is never applied."""
+
+    def __init__(
+        self, *, replica: Replica, optimizer: Optimizer, precision: Precision, world: World, device: torch.device, clip_norm: float | None
+    ) -> None:
+        self.replica, self.optimizer, self.precision, self.world, self.device = replica, optimizer, precision, world, device
+        self.clip_norm = clip_norm
+        self.weights = replica.scored.weights
+        self._peaks = [float(group["lr"]) for group in optimizer.param_groups]
+
+    def agree(self, item: StepExamples, *, seconds: float, flags: Sequence[float]) -> Agreement:
+        """Exchange, in one message, what a step needs to know of all processes."""
+        real = [] if item.filler else item.examples
+        own = [seconds, len(item.examples), *flags, sum(example.tokens for example in real)]
+        own += [sum(example.counts.get(term, 0) for example in real) for term in self.weights]
+        told = self.world.gather(own)
+        first, totals = 2 + len(flags), told.sum(0).tolist()
+        return Agreement(
+            seconds=float(told[0, 0]),
+            flags=totals[2:first],
+            n_forwards=int(told[:, 1].max()) if self.replica.forwards_together else len(item.examples),
+            tokens=int(totals[first]),
+            counts={term: int(count) for term, count in zip(self.weights, totals[first + 1 :], strict=True)},
+        )
+
+    def run(self, item: StepExamples, agreed: Agreement, lr_factor: float) -> StepResult:
+        """The step itself. Gradients stay for inspection where they are not finite; `forget` drops them."""
+        for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
+            group["lr"] = peak * lr_factor
+        sums = self._backward(item, agreed)
+        norm = self._clip()
+        if math.isfinite(norm):
+            self.optimizer.step()
+            self.forget()
+        return StepResult(norm=norm, sums=sums)
+
+    def forget(self) -> None:
+        """Drop the gradients."""
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def no_sums(self) -> dict[str, Tensor]:
+        """A zero per loss term, in the widest format the device has."""
+        dtype = torch.float32 if self.device.type == "mps" else torch.float64
+        return {term: torch.zeros((), dtype=dtype, device=self.device) for term in self.weights}
+
+    def _backward(self, item: StepExamples, agreed: Agreement) -> dict[str, Tensor]:
+        """Add up the gradient of Σ weight · sum / count. The engines average over processes, so the loss is scaled by their number."""
+        sums = self.no_sums()
+        scales = {term: weight * self.world.size / max(1, agreed.counts[term]) for term, weight in self.weights.items()}
+        nothing = dict.fromkeys(scales, 0.0)
+        for number in range(agreed.n_forwards):
+            filler = item.filler or number >= len(item.examples)
+            example = item.examples[min(number, len(item.examples) - 1)].to(self.device)
+            with self.replica.accumulating(last=number == agreed.n_forwards - 1):
+                with self.precision.autocast():
+                    report = self.replica(example)
+                weighted_loss(report, nothing if filler else scales).backward()
+            if not filler:
+                for term in sums:
+                    sums[term] += report.sums[term].detach()
+        return sums
+
+    def _clip(self) -> float:
+        """Shorten the gradient to the allowed norm; returns the norm it had. Here the host waits for the device, once a step."""
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = full_tensor(torch.nn.utils.get_total_norm([p.grad for p in parameters]))
+        if self.clip_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.clip_norm, norm)
+        return float(norm)

@@ -1,0 +1,363 @@
+"""The training loop: one explicit loop over explicit collaborators. It knows neither models nor objectives by name."""
+
+import contextlib
+import logging
+import math
+import signal
+import time
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, Protocol
+
+import torch
+
+from transformer_zoo.data.stream import StepExamples, StreamState
+from transformer_zoo.errors import NumericError, StoppedError, ZooError
+from transformer_zoo.training.averaging import AveragedWeights, RunningAverage
+from transformer_zoo.training.environment import peak_memory_bytes
+from transformer_zoo.training.faults import explain_not_finite
+from transformer_zoo.training.keeper import Keeper
+from transformer_zoo.training.optimizers import owned_parameters
+from transformer_zoo.training.recorder import Recorder
+from transformer_zoo.training.rng import restore_generators, seed_generators
+from transformer_zoo.training.schedules import Moment, ScheduleConfig
+from transformer_zoo.training.settings import TrainingConfig
+from transformer_zoo.training.signals import StopFlag, StopRequested
+from transformer_zoo.training.state import Interval, TrainState
+from transformer_zoo.training.step import Agreement, Stepper, StepResult
+
+logger = logging.getLogger(__name__)
+
+Evaluate = Callable[[], dict[str, float]]
+"""Held-out metrics of the model as it stands, the same in every process. It polls the StopFlag by `guard`."""
+
+BUDGET_SPENT = "the budget is spent"
+EVALUATIONS = 10
+"""Over a run, where training.evaluate_every does not say otherwise."""
+SELECTION_METRIC = "validation/loss"
+"""Decides which checkpoint is best; smaller is better."""
+
+
+class Stream(Protocol):
+    """The training data as an endless sequence of steps, from any state on (see `transformer_zoo.data.stream.TrainingStream`)."""
+
+    def initial_state(self) -> StreamState:
+        """The state before the first step."""
+
+    def epochs_at(self, state: StreamState) -> float:
+        """Passes over the data done at a state."""
+
+    def iterate(self, state: StreamState) -> Iterator[StepExamples]:
+        """The steps from a state on."""
+
+
+class Trainer:
+    """Call `fit` once. Collaborators are built by `transformer_zoo.training.setup`."""
+
+    def __init__(
+        self,
+        *,
+        config: TrainingConfig,
+        stepper: Stepper,
+        schedule: ScheduleConfig,
+        stream: Stream,
+        keeper: Keeper,
+        recorder: Recorder,
+        stop: StopFlag,
+        evaluate: Evaluate | None,
+        seed: int,
+    ) -> None:
+        self.config, self.stepper, self.schedule, self.stream = config, stepper, schedule, stream
+        self.keeper, self.recorder, self.stop, self.evaluate, self.seed = keeper, recorder, stop, evaluate, seed
+        self.device, self.world, self.weights = stepper.device, stepper.world, stepper.weights
+        self.scored = stepper.replica.scored
+        self.model = self.scored.model
+        self.state = TrainState(stream=stream.initial_state().to_dict())
+        self.running = RunningAverage(self.model, config.ema_decay) if config.ema_decay is not None else None
+        self.averaged: AveragedWeights | None = self.running
+        self._unit, self._amount = config.budget
+        self._sums = stepper.no_sums()
+        self._norm = 0.0
+        self._generators: dict[str, Any] | None = None
+        self._clock = time.monotonic()
+
+    # --- the run -------------------------------------------------------------------------------------------------------------------
+
+    def fit(self, resume: str = "auto") -> dict[str, Any]:
+        """Train to the end of the budget, from a checkpoint where `resume` says so; returns what `summary.json` holds.
+
+        Afterwards the model holds the weights that were evaluated last: the averaged ones where the run averages.
+
+        Raises:
+            NumericError: an update was not finite (it was not applied).
+            CheckpointError: a checkpoint could not be read or written.
+            StoppedError: a signal came; the state is saved.
+        """
+        with self.stop:
+            self._restore(resume)
+            try:
+                if not self.state.finished:
+                    self.recorder.start(self.state, self._share(), "; ".join(self.keeper.store.notes))
+                    self._loop()
+                return self._finish()
+            except StopRequested as request:
+                raise self._preempted(request.signal_number) from None
+            except BaseException as error:
+                self._end("failed", str(error) if isinstance(error, ZooError) else f"{type(error).__name__}: {error}".rstrip(": "))
+                raise
+
+    def _restore(self, resume: str) -> None:
+        restored = self.keeper.restore(resume)
+        seed_generators(self.seed, self.world)
+        if restored is not None:
+            self.state, snapshot = restored
+            self._generators = snapshot.rng
+            restore_generators(snapshot.rng, self.seed, self.device, self.world)
+            if self.state.finished == BUDGET_SPENT and self._share() < 1:
+                self.state.finished = ""  # the budget has been raised since
+            elif snapshot.averaged is not None:
+                self.averaged = self.running or AveragedWeights(self.model)
+            if snapshot.averaged is not None and self.averaged is not None:
+                self.averaged.load(snapshot.averaged)
+        self._clock = time.monotonic() - self.state.seconds
+
+    def _loop(self) -> None:
+        """Steps until the budget is spent; between them log lines, evaluations and checkpoints."""
+        state = self.state
+        self.model.train()
+        if state.evaluation_due:
+            self._review()
+        with contextlib.closing(self._steps()) as steps:
+            for item in steps:
+                began = time.monotonic()
+                agreed = self.stepper.agree(item, seconds=self._seconds(), flags=self.stop.flags())
+                self.stop.check(agreed.flags)
+                moment = self._moment(item, agreed)
+                if moment.start >= 1 and state.step:
+                    break  # the clock has run out
+                result = self.stepper.run(item, agreed, self.schedule.factor(moment))
+                self._count(item, agreed, result, time.monotonic() - began)
+                self.recorder.progress.advance(moment.end)
+                if state.step == 1 or state.step % self.config.log_every == 0:
+                    self._log()
+                if moment.end >= 1 and self._unit != "seconds":
+                    break  # the end has a log line, an evaluation and a checkpoint of its own
+                state.evaluation_due = self._evaluation_due(moment)
+                self._review()
+                if state.finished:
+                    break
+
+    def _steps(self) -> Generator[StepExamples, None, None]:
+        """The stream from where the run stands. Saved generators are put back once it runs, whatever starting it may have drawn."""
+        if self._unit != "seconds" and self._share() >= 1:
+            return
+        for item in self.stream.iterate(StreamState.from_dict(self.state.stream)):
+            if self._generators is not None:
+                restore_generators(self._generators, self.seed, self.device, self.world)
+                self._generators = None
+            yield item
+
+    def _moment(self, item: StepExamples, agreed: Agreement) -> Moment:
+        """The step's place in the budget."""
+        step, start = self.state.step + 1, self._share()
+        if self._unit == "seconds":
+            start = end = min(1.0, agreed.seconds / self._amount)
+        elif self._unit == "epochs":
+            end = min(1.0, self.stream.epochs_at(item.state) / self._amount)
+        else:
+            end = min(1.0, {"steps": step, "tokens": self.state.tokens + agreed.tokens}[self._unit] / self._amount)
+        return Moment(step=step, start=start, end=end)
+
+    def _count(self, item: StepExamples, agreed: Agreement, result: StepResult, busy: float) -> None:
+        """Take a step into the state."""
+        state, interval = self.state, self.state.interval
+        before, state.stream = state.stream, item.state.to_dict()
+        state.step, state.tokens, interval.tokens = state.step + 1, state.tokens + agreed.tokens, interval.tokens + agreed.tokens
+        state.seconds = self._seconds()
+        state.busy_seconds, interval.busy_seconds = state.busy_seconds + busy, interval.busy_seconds + busy
+        self._norm = result.norm
+        if not math.isfinite(result.norm):
+            self._not_finite(item, before)
+            return
+        if self.running is not None:
+            self.running.update(state.step)
+        for term, count in agreed.counts.items():
+            self._sums[term] += result.sums[term]
+            interval.counts[term] = interval.counts.get(term, 0) + count
+
+    def _not_finite(self, item: StepExamples, before: dict[str, Any]) -> None:
+        """An update was not applied: stop with an explanation, or go on where that is allowed."""
+        state, config = self.state, self.config
+        where = f": {explain_not_finite(self.scored, [e.to(self.device) for e in item.examples])}" if self.world.size == 1 else ""
+        what = f"step {state.step}: the gradient is not finite (norm {self._norm}){where}"
+        self.stepper.forget()
+        state.skipped += 1
+        if config.on_nan == "skip" and state.skipped <= config.max_skipped:
+            logger.warning("%s; the update is skipped (%d of at most %d)", what, state.skipped, config.max_skipped)
+            return
+        self.recorder.log(state, self._share(), {"train/loss": math.nan, "grad_norm": self._norm})
+        why = "more updates were dropped than training.max_skipped allows" if config.on_nan == "skip" else "the update was not applied"
+        place = ", ".join(f"{key} {value}" for key, value in before.items())
+        raise NumericError(
+            f"{what}; {why}; its batch begins at {place}. Try a lower optimizer.lr, a longer warm-up or training.precision=fp32; "
+            "training.on_nan=skip passes over single bad batches"
+        )
+
+    # --- the end -------------------------------------------------------------------------------------------------------------------
+
+    def _finish(self) -> dict[str, Any]:
+        """Log, average, evaluate, save and sum up; nothing but the last where the run was complete already."""
+        state, config = self.state, self.config
+        told = self.recorder.run.read_json("summary.json") if state.finished and self.keeper.saved_step == state.step else None
+        if told is None or told.get("status") != "done":
+            if state.interval.tokens:
+                self._log()
+            if config.average_last is not None and self.averaged is None:
+                self.averaged = self.keeper.mean_of_last(config.average_last, state.step)
+                state.evaluated_step = -1
+            improved = self._evaluate() if self.evaluate is not None and state.evaluated_step != state.step else False
+            if not state.finished or self.keeper.saved_step != state.step:
+                state.finished = state.finished or BUDGET_SPENT
+                self._save(is_best=improved)
+            told = self._end("done", state.finished)
+        else:
+            logger.info("%s is complete already: %d steps, %s", self.recorder.run.path, state.step, state.finished)
+        if self.averaged is not None:
+            self.averaged.swap()
+        self.model.eval()
+        return told
+
+    def _preempted(self, number: int) -> StoppedError:
+        """Save, and say how to go on."""
+        name, step = signal.Signals(number).name, self.state.step
+        try:
+            if step and self.keeper.saved_step != step:
+                self._save(is_best=False, planned=False)
+        except BaseException as error:
+            self._end("failed", f"{name} came, and saving failed: {type(error).__name__} {error}".rstrip())
+            raise
+        saved = f"saved after step {step}; run_dir={self.recorder.run.path} goes on from there" if step else "there was nothing to save yet"
+        self._end("preempted", name)
+        return StoppedError(f"stopped by {name}: {saved}", number)
+
+    def _end(self, status: str, reason: str) -> dict[str, Any]:
+        """The last word on the run, in its files and on the screen."""
+        state = self.state
+        parameters = owned_parameters(self.model, trainable_only=False)
+        summary = {
+            "status": status,
+            "parameters": sum(owned.parameter.numel() for owned in parameters),
+            "parameters_embedding": sum(owned.parameter.numel() for owned in parameters if owned.is_embedding),
+            "steps": state.step,
+            "tokens": state.tokens,
+            "seconds": round(state.seconds, 3),
+            "tokens_per_second": round(state.tokens / state.busy_seconds, 1) if state.busy_seconds else None,
+            "peak_memory_bytes": peak_memory_bytes(self.device),
+            "skipped_steps": state.skipped,
+            "metrics": {"final": state.metrics, "best": state.best, "best_step": state.best_step if state.best else None},
+        }
+        self.recorder.finish(status, reason, state, summary)
+        return summary
+
+    # --- time and budget -----------------------------------------------------------------------------------------------------------
+
+    def _seconds(self) -> float:
+        """Wall-clock seconds of the run, by a clock that nobody sets."""
+        return time.monotonic() - self._clock
+
+    def _share(self) -> float:
+        """Share of the budget that is spent, in [0, 1]."""
+        state = self.state
+        if self._unit == "epochs":
+            return min(1.0, self.stream.epochs_at(StreamState.from_dict(state.stream)) / self._amount)
+        return min(1.0, {"steps": state.step, "tokens": state.tokens, "seconds": state.seconds}[self._unit] / self._amount)
+
+    def _evaluation_due(self, moment: Moment) -> bool:
+        """By the step's number, or whenever another tenth of the budget is spent."""
+        if self.evaluate is None:
+            return False
+        if self.config.evaluate_every is not None:
+            return moment.step % self.config.evaluate_every == 0
+        part = math.floor(EVALUATIONS * moment.end)
+        due = part > self.state.parts
+        self.state.parts = part
+        return due
+
+    def _checkpoint_due(self, improved: bool) -> bool:
+        state, every = self.state, self.config.checkpoint_every
+        return improved or (state.evaluated_step == state.step if every is None else state.step % every == 0)
+
+    # --- telling, evaluating, saving -----------------------------------------------------------------------------------------------
+
+    def _collect(self) -> Interval:
+        """Bring the losses added up on the devices into the state, over all processes."""
+        interval = self.state.interval
+        told = self.world.gather([float(self._sums[term]) for term in self.weights]).sum(0).tolist()
+        for term, value in zip(self.weights, told, strict=True):
+            interval.sums[term] = interval.sums.get(term, 0.0) + value
+        self._sums = self.stepper.no_sums()
+        return interval
+
+    def _log(self) -> None:
+        """Means since the last line."""
+        state, interval = self.state, self._collect()
+        means = {term: interval.sums[term] / count for term, count in interval.counts.items() if count}
+        values: dict[str, float] = {"train/loss": sum(self.weights[term] * mean for term, mean in means.items())} if means else {}
+        if len(self.weights) > 1:
+            values.update({f"train/loss/{term}": mean for term, mean in means.items()})
+        values.update(lr=self.stepper.optimizer.param_groups[0]["lr"], grad_norm=self._norm)
+        if interval.busy_seconds > 0:
+            values["tokens_per_second"] = interval.tokens / interval.busy_seconds
+        if state.skipped:
+            values["skipped"] = state.skipped
+        state.metrics.update(values)
+        state.interval = Interval()
+        self.recorder.log(state, self._share(), values)
+
+    def _review(self) -> None:
+        """Between two steps: evaluate and save, where due."""
+        improved = self._evaluate() if self.state.evaluation_due else False
+        if not self.state.finished and self._checkpoint_due(improved):
+            self._save(is_best=improved)
+
+    def _evaluate(self) -> bool:
+        """Held-out metrics, with the averaged weights where there are any; whether they are the best so far."""
+        assert self.evaluate is not None
+        state, progress, stepper = self.state, self.recorder.progress, self.stepper
+        progress.say("evaluating")
+        if self.averaged is not None:
+            self.averaged.swap()
+        self.model.eval()
+        try:
+            accelerators = [self.device] if self.device.type == "cuda" else []
+            with torch.random.fork_rng(accelerators), torch.no_grad(), stepper.precision.autocast(), stepper.replica.gathered():
+                values = self.world.broadcast(self.evaluate())
+        finally:
+            self.model.train()
+            if self.averaged is not None:
+                self.averaged.swap()
+            progress.say("")
+        state.seconds = self._seconds()
+        state.metrics.update(values)
+        state.evaluated_step, state.evaluation_due = state.step, False
+        self.recorder.log(state, self._share(), values)
+        return self._judge(values)
+
+    def _judge(self, values: dict[str, float]) -> bool:
+        """Compare with the best evaluation so far; ends the run where patience is out."""
+        state, value = self.state, values.get(SELECTION_METRIC)
+        if value is None:
+            return False
+        if value < state.best.get(SELECTION_METRIC, math.inf):
+            state.best, state.best_step, state.misses = dict(values), state.step, 0
+            return True
+        state.misses += 1
+        if self.config.patience is not None and state.misses >= self.config.patience:
+            state.finished = f"no better {SELECTION_METRIC} in {state.misses} evaluations"
+        return False
+
+    def _save(self, *, is_best: bool, planned: bool = True) -> None:
+        self.recorder.progress.say("saving")
+        self._collect()
+        self.state.seconds = self._seconds()
+        self.keeper.save(self.state, self.averaged, is_best=is_best, planned=planned)
+        self.recorder.progress.say("")
