@@ -254,7 +254,8 @@ def _joined(segments: list[np.ndarray], origins: list[np.ndarray]) -> tuple[np.n
     width = int((begins + lengths[1]).max()) + 1
     columns = np.arange(width)
     symbols = np.where((columns >= lengths[0][:, None]) & (columns < begins[:, None]), HIDDEN, PADDING)
-    given = symbols == HIDDEN
+    # Whether the first segment's last word ends a sentence is told by the step after it; that the document goes on further is given.
+    given = (symbols == HIDDEN) & (columns > (lengths[0] + skipped)[:, None])
     places = []
     for segment, begin in zip(segments, (np.zeros_like(begins), begins), strict=True):
         place = np.where(segment == PADDING, width - 1, begin[:, None] + np.arange(segment.shape[1]))
