@@ -60,6 +60,12 @@ def fit_problems(model_config: ModelConfig, needs: Needs, *, model: str, objecti
             f"{objective} predicts hidden tokens from both sides, but {model} is causal and sees only what stands before: "
             "choose an encoder such as model=bert, or objective=clm"
         ]
+    pooled = any(need.kind in ("pair", "sequence") for need in needs.heads.values())
+    if model_config.causal and pooled and getattr(getattr(model_config, "classifier", None), "pooling", None) == "first":
+        return [
+            f"{objective} judges a whole text, but the first token of {model} (model.classifier.pooling=first) is causal and sees nothing of it: "
+            "choose model.classifier.pooling=last or mean"
+        ]
     return []
 
 
@@ -96,19 +102,17 @@ def build_objective(config: ObjectiveConfig, data: DataModule, vocabulary: Vocab
     Raises:
         ConfigError: the tokenizer lacks a special token that the objective needs, or the data has no classes.
     """
-    needs = config.needs()
-    specials = vocabulary.specials
+    needs, specials, name = config.needs(), vocabulary.specials, f"objective={kind_of(type(config))}"
+    way_out = "train a tokenizer, or choose another tokenizer.path"
     problems = []
     if "vocabulary" in needs.heads and not needs.causal and specials.mask is None:
-        problems.append(f"objective={kind_of(type(config))} hides tokens, but the tokenizer has no mask token: train one, or choose another file")
+        problems.append(f"{name} hides tokens, but the tokenizer has no mask token: {way_out}")
     if needs.framed and (specials.cls is None or specials.sep is None):
-        problems.append(
-            f"objective={kind_of(type(config))} frames rows by [CLS] and [SEP], which the tokenizer lacks: train one, or choose another file"
-        )
+        problems.append(f"{name} frames rows by [CLS] and [SEP], which the tokenizer lacks: {way_out}")
     kinds = {need.kind for need in needs.heads.values() if need.n_classes is None}
     names = data.label_names if "sequence" in kinds else data.tag_names if "token" in kinds else None
     if kinds & {"sequence", "token"} and not names:
-        problems.append(f"objective={kind_of(type(config))} needs classes, and the data names none: use data=labelled or data=pocket")
+        problems.append(f"{name} needs classes, and the data names none: use data=labelled or data=pocket")
     if problems:
         raise ConfigError(*problems)
     return config.build(vocabulary=vocabulary, n_classes=len(names) if names else None)

@@ -1,0 +1,64 @@
+"""Model, objective and data that do not fit are refused with the way out; every pair either builds or says why."""
+
+import itertools
+
+import pytest
+
+from transformer_zoo.errors import ConfigError
+from transformer_zoo.experiments import catalog
+from transformer_zoo.experiments.assemble import build_on_meta, check
+from transformer_zoo.experiments.compose import experiment
+
+MODELS = ("bert", "gpt2", "transformer")
+OBJECTIVES = [name for name in catalog.options("objective") if name != "combined"]
+FITTING = {
+    "bert": {"mlm", "nsp", "mlm_nsp", "classification", "tagging"},
+    "gpt2": {"clm", "nsp", "classification", "tagging"},
+    "transformer": {"translation"},
+}
+
+
+def config(*overrides: str):
+    return experiment(["model/size=tiny", "tokenizer=word", *overrides])
+
+
+@pytest.mark.parametrize(("model", "objective"), list(itertools.product(MODELS, OBJECTIVES)))
+def test_every_pair_fits_or_is_refused(model: str, objective: str):
+    made = config(f"model={model}", f"objective={objective}")
+    if objective in FITTING[model]:
+        check(made)
+        heads = {name: need for name, need in made.objective.needs().heads.items() if need.kind == "vocabulary" or need.n_classes}
+        assert set(build_on_meta(made.model, 50, heads).heads) == set(heads)
+        return
+    with pytest.raises(ConfigError) as error:
+        check(made)
+    assert f"objective={objective}" in str(error.value)
+    assert "choose" in str(error.value)
+    assert len(error.value.problems) == 1
+
+
+def test_the_refusals_name_both_sides_and_the_way_out():
+    with pytest.raises(ConfigError, match=r"objective=mlm .*model=GPT-2 is causal .*model=bert, or objective=clm"):
+        check(config("model=gpt2", "objective=mlm"))
+    with pytest.raises(ConfigError, match=r"objective=clm .*model=BERT is not causal .*model=gpt2"):
+        check(config("model=bert", "objective=clm"))
+    with pytest.raises(ConfigError, match=r"objective=translation .*a source and a target, but model=BERT reads one sequence"):
+        check(config("model=bert", "objective=translation"))
+
+
+def test_rows_longer_than_the_table_of_positions():
+    with pytest.raises(ConfigError, match=r"data.sequence_length=513 is longer than the 512 positions of the model: set model.max_length=513"):
+        check(config("data.sequence_length=513"))
+    check(config("data.sequence_length=513", "model/positions=rotary"))
+
+
+def test_a_window_wider_than_the_rows():
+    with pytest.raises(ConfigError, match=r"model.attention.window=200 is wider than data.sequence_length=128"):
+        check(config("model.attention.window=200"))
+
+
+def test_a_causal_model_that_would_judge_a_text_by_its_first_token():
+    with pytest.raises(
+        ConfigError, match=r"objective=classification judges .* model.classifier.pooling=first .* choose model.classifier.pooling=last"
+    ):
+        check(config("model=gpt2", "objective=classification", "model.classifier.pooling=first"))
