@@ -1,0 +1,159 @@
+"""The door to a data set: tokenizer, splits and readers, prepared once and kept on disk."""
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from transformer_zoo.data import preparing
+from transformer_zoo.data.base import FORM_OF, DataConfig, Form, Source, check_provides
+from transformer_zoo.data.batching import LabelledReader, Reader, TaggedReader, TranslationReader
+from transformer_zoo.data.pairs import PairReader
+from transformer_zoo.data.store import Store, StoreWriter, key_of, locked, open_or_build
+from transformer_zoo.data.text_rows import JoinedReader, SeparateReader
+from transformer_zoo.data.tokenizers import Tokenizer, TokenizerConfig, settings_key
+from transformer_zoo.errors import ConfigError, DataError
+from transformer_zoo.records import Needs, Vocabulary
+
+logger = logging.getLogger(__name__)
+
+
+def _no_poll() -> None:
+    """Nothing asks the preparation to stop."""
+
+
+class DataModule:
+    """A data set with its tokenizer. Text is prepared when a reader first needs it, for all splits at once, and found again by the next
+    run with the same files, tokenizer and settings."""
+
+    def __init__(
+        self, config: DataConfig, source: Source, tokenizer: Tokenizer, form: Form, cache_dir: Path, poll: Callable[[], None] = _no_poll
+    ) -> None:
+        self.tokenizer = tokenizer
+        self._form = form
+        self.splits = source.splits
+        self.source = source
+        self._config, self._cache_dir, self._poll = config, cache_dir, poll
+        self._stores: dict[Form, Store] = {}
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return self.tokenizer.vocabulary
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the text and of how it becomes tokens."""
+        return key_of(self.source.fingerprint, self.tokenizer.fingerprint)
+
+    @property
+    def label_names(self) -> list[str] | None:
+        """The classes by number, where the data was opened for labelled texts."""
+        return self._names(Form.LABELLED)
+
+    @property
+    def tag_names(self) -> list[str] | None:
+        """The tags by number, where the data was opened for tagged words."""
+        return self._names(Form.TAGGED)
+
+    def _names(self, form: Form) -> list[str] | None:
+        if form is not self._form and form not in self._stores:
+            return None
+        names: list[str] | None = self._store(form).facts["names"]
+        return names
+
+    def reader(self, split: str, needs: Needs) -> Reader:
+        """One split as an objective needs it.
+
+        Raises:
+            DataError: the split is not there or holds too little.
+            ConfigError: the data cannot give what the objective needs.
+        """
+        form = FORM_OF.get(needs.batch)
+        if form is None:
+            raise ConfigError(f"no data gives {needs.batch.__name__}")
+        if split not in self.splits:
+            raise DataError(f"there is no split {split!r}: the data has {', '.join(self.splits)}; name its files with data.{split}=…")
+        return self._read(form, split, needs)
+
+    def _store(self, form: Form) -> Store:
+        if form not in self._stores:
+            key = key_of(form, self.source.fingerprint, self.tokenizer.fingerprint)
+            self._stores[form] = open_or_build(self._cache_dir / "prepared", key, partial(self._prepare, form))
+        return self._stores[form]
+
+    def _prepare(self, form: Form, writer: StoreWriter) -> None:
+        names = {Form.LABELLED: "label_names", Form.TAGGED: "tag_names"}.get(form)
+        writer.facts["names"] = getattr(self.source, names) if names else None
+        for split in self.splits:
+            preparing.write_split(self.source, split, form, self.tokenizer, writer, self._poll)
+            facts = writer.facts[split]
+            logger.info("prepared %s: %d tokens in %d documents", split, facts["n_tokens"], facts["n_documents"])
+
+    def _read(self, form: Form, split: str, needs: Needs) -> Reader:
+        store, vocabulary, length = self._store(form), self.vocabulary, self._config.sequence_length
+        if form is Form.SENTENCES:
+            return PairReader(store, split, vocabulary, needs, length, short_pairs=self._config.short_pairs)
+        if form is Form.PARALLEL:
+            reader = TranslationReader(store, split, vocabulary, length)
+            if reader.n_long:
+                what = "left out" if split == "train" else "cut"
+                logger.warning("data.%s: %d pairs longer than data.sequence_length=%d are %s", split, reader.n_long, length, what)
+            return reader
+        if form is Form.LABELLED:
+            return LabelledReader(store, split, vocabulary, needs, length)
+        if form is Form.TAGGED:
+            return TaggedReader(store, split, vocabulary, needs, length)
+        if self._config.packing == "separate":
+            return SeparateReader(store, split, vocabulary, needs, length)
+        return JoinedReader(store, split, vocabulary, needs, length, masked=self._config.packing == "document_mask")
+
+
+def obtain_tokenizer(config: TokenizerConfig, source: Source, cache_dir: Path, poll: Callable[[], None] = _no_poll) -> Tokenizer:
+    """The tokenizer of these settings, trained on the source's training split or found where an earlier run left it.
+
+    Raises:
+        DataError: there is no text.
+    """
+    if not config.trained:
+        return config.build(())
+    path = cache_dir / "tokenizers" / f"{key_of(source.fingerprint, settings_key(config))}.json"
+    with locked(path.with_suffix(".lock")):
+        if path.is_file():
+            try:
+                return Tokenizer.load(path)
+            except DataError as problem:
+                logger.warning("%s: training it again", problem)
+        progress = preparing.Progress("reading text for the tokenizer", poll)
+        texts = preparing.training_sample(source.training_text(), config.train_characters, progress)
+        logger.info("training a tokenizer on %.1f million characters", sum(map(len, texts)) / 1e6)
+        tokenizer = config.build(texts)
+        temporary = path.with_suffix(".tmp")
+        tokenizer.save(temporary)
+        temporary.replace(path)
+    return tokenizer
+
+
+def build_data(
+    config: DataConfig,
+    tokenizer_config: TokenizerConfig,
+    *,
+    needs: Needs,
+    seed: int = 0,
+    cache_dir: Path,
+    tokenizer: Tokenizer | None = None,
+    poll: Callable[[], None] = _no_poll,
+) -> DataModule:
+    """Open a data set and its tokenizer; `tokenizer` overrides the settings (a run that goes on keeps its own). `poll` is called every
+    now and then during preparation and may raise to stop it. `seed` changes nothing that is stored; data sets that are generated have a
+    seed of their own.
+
+    Raises:
+        DataError: files are missing, unreadable or hold too little.
+        ConfigError: the data cannot give what the objective needs.
+    """
+    del seed
+    check_provides(config, needs.batch)
+    source = config.open(cache_dir)
+    if tokenizer is None:
+        tokenizer = obtain_tokenizer(tokenizer_config, source, cache_dir, poll)
+    return DataModule(config, source, tokenizer, FORM_OF[needs.batch], cache_dir, poll)
