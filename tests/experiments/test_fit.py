@@ -59,6 +59,6 @@ def test_a_window_wider_than_the_rows():
 
 def test_a_causal_model_that_would_judge_a_text_by_its_first_token():
     with pytest.raises(
-        ConfigError, match=r"objective=classification judges .* model.classifier.pooling=first .* choose model.classifier.pooling=last"
+        ConfigError, match=r"objective=classification judges .*model.classifier.pooling=first.* choose model.classifier.pooling=last"
     ):
         check(config("model=gpt2", "objective=classification", "model.classifier.pooling=first"))
