@@ -20,7 +20,8 @@ class Reader(ABC):
 
     sizes: np.ndarray
     n_tokens: int
-    """Ordinary tokens of the split (of the target side, for translation)."""
+    """Tokens of the whole split that can be predicted: the ordinary ones and, where the next token is predicted, the ends of documents (of
+    targets, for translation)."""
     n_bytes: int
     """UTF-8 bytes of the same text."""
 
@@ -107,7 +108,7 @@ class TranslationReader(Reader):
         if not len(self._pairs):
             raise DataError(f"data.{split}: 0 usable pairs of {len(lengths)} (data.sequence_length={sequence_length})")
         self.sizes = np.minimum(lengths[self._pairs], self._limits) + np.array([1, 2])
-        self.n_tokens, self.n_bytes = len(self._target.array), store.facts[split]["n_bytes"]
+        self.n_tokens, self.n_bytes = len(self._target.array) + len(lengths), store.facts[split]["n_bytes"]
 
     def batch(self, indices: np.ndarray, rows: Rows) -> TranslationBatch:
         pairs = self._pairs[indices]

@@ -27,12 +27,16 @@ EXTRA_TOKENS = 50
 """A translation may be this many tokens longer than its source where the settings name no number (as in 2017)."""
 
 
-class DecodableModel(NextTokenModel, Protocol):
-    """A model that writes one token after another and has a mode, as every module has."""
+class HasMode(Protocol):
+    """A module that is either training or evaluating."""
 
     training: bool
 
     def train(self, mode: bool = True) -> Any: ...
+
+
+class DecodableModel(NextTokenModel, HasMode, Protocol):
+    """A model that writes one token after another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +162,7 @@ class Generator(ABC):
 
 
 @contextmanager
-def inference(model: DecodableModel) -> Iterator[None]:
+def inference(model: HasMode) -> Iterator[None]:
     """No gradients and no dropout while it lasts; the model's mode is put back afterwards."""
     was_training = model.training
     model.train(False)

@@ -1,0 +1,234 @@
+"""The best possible loss on the built-in language: what a reader who knows the language loses on the very tokens a model is scored on.
+
+The held-out windows are those of the `loss` evaluation, prepared by the objective itself; which positions count is read from the
+example, so an objective needs no entry here. A floor exists where every token is a whole word of the language (`tokenizer=word`) and
+no window crosses documents.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from transformer_zoo.data.pocket import PocketLanguage
+from transformer_zoo.data.pocket.floors import HIDDEN, PADDING, Floors
+from transformer_zoo.data.pocket_data import PocketSource
+from transformer_zoo.data.stream import evaluation_examples
+from transformer_zoo.data.tokenizers import Tokenizer
+from transformer_zoo.errors import DataError
+from transformer_zoo.evaluation.base import EvaluationContext
+from transformer_zoo.evaluation.loss import LossConfig
+from transformer_zoo.objectives.base import Objective
+from transformer_zoo.records import IGNORED, Batch, Example, PairBatch, SpecialTokens, TextBatch, TranslationBatch
+
+logger = logging.getLogger(__name__)
+
+_NO_WORD = -3
+"""A token that is no word of the language."""
+
+TermSums = dict[str, tuple[float, int]]
+"""Loss term → (sum of nats, how many were scored)."""
+
+
+class _NoFloor(Exception):  # noqa: N818 - not an error: an answer
+    """There is no floor for this data, tokenizer or objective."""
+
+
+def best_possible(config: LossConfig, context: EvaluationContext) -> dict[str, float] | None:
+    """The floors of the metrics `loss` and, where there are several terms, `loss/<term>`, by the names that the `loss` evaluation of the
+    same settings uses. None where there is no floor: data that is not the built-in language, a tokenizer that splits words, windows
+    across documents, or an objective whose best loss is not known."""
+    source, objective = context.data.source, context.objective
+    if not isinstance(source, PocketSource):
+        return None
+    measure = _MEASURES.get(objective.needs().batch)
+    if measure is None:
+        return None
+    reference = _Reference(source.language, context.data.tokenizer)
+    totals: TermSums = {}
+
+    def scored(batch: Batch) -> Example:
+        example = objective.prepare(batch, training=False)
+        for term, (nats, count) in measure(reference, objective, batch, example).items():
+            before = totals.get(term, (0.0, 0))
+            totals[term] = (before[0] + nats, before[1] + count)
+        return example
+
+    reader = context.data.reader(config.split, objective.needs())
+    try:
+        for _ in context.guard(evaluation_examples(reader, scored, batch_size=config.batch_size, max_samples=config.max_samples)):
+            pass
+    except _NoFloor as reason:
+        logger.info("no best possible loss: %s", reason)
+        return None
+    except DataError as problem:
+        logger.warning("no best possible loss: %s", problem)
+        return None
+    return _named(totals, objective.weights, config.split)
+
+
+def _named(totals: Mapping[str, tuple[float, int]], weights: Mapping[str, float], split: str) -> dict[str, float] | None:
+    if set(totals) != set(weights):
+        return None
+    means = {term: nats / count if count else 0.0 for term, (nats, count) in totals.items()}
+    floors = {"loss": sum(weight * means[term] for term, weight in weights.items())}
+    if len(weights) > 1:
+        floors |= {f"loss/{term}": means[term] for term in weights}
+    return {f"{split}/{name}": value for name, value in floors.items()}
+
+
+@dataclass
+class _Segments:
+    """Rows of word symbols with the places they stand at in the batch."""
+
+    shown: np.ndarray  # [B, L] with HIDDEN and PADDING
+    truth: np.ndarray  # [B, L] without HIDDEN
+    columns: np.ndarray  # [B, L] the column of each symbol in its row; 0 on padding
+
+
+class _Reference:
+    """The language seen through a tokenizer."""
+
+    def __init__(self, language: PocketLanguage, tokenizer: Tokenizer) -> None:
+        self.floors = Floors(language)
+        self.specials: SpecialTokens = tokenizer.vocabulary.specials
+        spelled = [tokenizer.token(token) for token in range(tokenizer.vocabulary.size)]
+        self.source = _numbered(spelled, language.words)
+        self.target = _numbered(spelled, language.target_words)
+        end = self.specials.end
+        if end is not None:
+            self.source[end] = language.end_symbol
+
+    def segments(self, truth: Tensor, shown: Tensor, inside: Tensor, scored: np.ndarray) -> _Segments:
+        """The ordinary tokens `inside` [B, T] of rows as they are and as a model sees them, pushed to the left."""
+        symbols, where = self.source[truth.numpy()], inside.numpy()
+        is_mask = (shown == self.specials.mask).numpy() if self.specials.mask is not None else np.zeros(truth.shape, dtype=bool)
+        if (symbols[where] == _NO_WORD).any():
+            raise _NoFloor("tokens are no whole words")
+        if (is_mask != scored)[where].any() or (shown != truth).numpy()[where & ~is_mask].any():
+            raise _NoFloor("what is predicted is not what is hidden")
+        order = np.argsort(~where, axis=1, kind="stable")[:, : max(int(where.sum(axis=1).max()), 1)]
+        kept = np.take_along_axis(where, order, axis=1)
+        words = np.where(kept, np.take_along_axis(symbols, order, axis=1), PADDING)
+        hidden = kept & np.take_along_axis(is_mask, order, axis=1)
+        return _Segments(shown=np.where(hidden, HIDDEN, words), truth=words, columns=np.where(kept, order, 0))
+
+
+def _numbered(spelled: list[str], words: tuple[str, ...]) -> np.ndarray:
+    numbers = {word: number for number, word in enumerate(words)}
+    return np.array([numbers.get(token, _NO_WORD) for token in spelled], dtype=np.int64)
+
+
+def scored_places(targets: Tensor, predict_at: Tensor | None, shape: Sequence[int]) -> np.ndarray:
+    """[B, T] bool: at which positions of the model's rows the flat targets [N] are predicted."""
+    places = torch.arange(len(targets)) if predict_at is None else predict_at
+    flat = torch.zeros(shape[0] * shape[1], dtype=torch.bool)
+    flat[places[targets != IGNORED]] = True
+    return flat.reshape(shape).numpy()
+
+
+# --- one way to measure for each kind of batch ------------------------------------------------------------------------------------
+
+
+def _text(reference: _Reference, objective: Objective, batch: Batch, example: Example) -> TermSums:
+    """Windows of one document: next words, or hidden ones."""
+    assert isinstance(batch, TextBatch)
+    if batch.offset is None or batch.ends_document is None:
+        raise _NoFloor("windows cross documents; use data.packing=separate")
+    term = _only_language_term(objective)
+    offset, ends_document = batch.offset.numpy(), batch.ends_document.numpy()
+    inside = batch.valid & ~_is(batch.token_ids, _frame(reference.specials))
+    if objective.needs().causal:
+        width = batch.token_ids.shape[1]
+        scored = np.zeros((len(batch.token_ids), width), dtype=bool)
+        ahead = scored_places(example.targets[term], example.inputs.predict_at, (len(scored), width - 1))
+        scored[:, 1:] = ahead  # position t predicts the token at t + 1
+        segments = reference.segments(batch.token_ids, batch.token_ids, inside, np.zeros_like(scored))
+        losses = reference.floors.next_word(segments.truth, offset)
+    else:
+        scored = scored_places(example.targets[term], example.inputs.predict_at, batch.token_ids.shape)
+        segments = reference.segments(batch.token_ids, _seen(example), inside, scored)
+        losses = reference.floors.masked_words(segments.shown, segments.truth, offset, ends_document)
+    return {term: _at(losses, segments, scored)}
+
+
+def _pairs(reference: _Reference, objective: Objective, batch: Batch, example: Example) -> TermSums:
+    """Two segments: hidden words, and whether the second follows the first."""
+    assert isinstance(batch, PairBatch)
+    assert batch.origin is not None
+    language = objective.language_term
+    shape = batch.token_ids.shape
+    scored = np.zeros(shape, dtype=bool)
+    if language is not None:
+        scored = scored_places(example.targets[language], example.inputs.predict_at, shape)
+    ordinary = batch.valid & ~_is(batch.token_ids, _frame(reference.specials))
+    first, second = (
+        reference.segments(batch.token_ids, _seen(example), ordinary & (batch.segment_ids == number), scored & (batch.segment_ids == number).numpy())
+        for number in (0, 1)
+    )
+    origin = batch.origin.numpy()
+    floor = reference.floors.pair(first.shown, second.shown, first.truth, second.truth, origin[:, 0], origin[:, 1])
+    sums: TermSums = {}
+    if language is not None:
+        parts = [_at(losses, segments, scored) for losses, segments in ((floor.first, first), (floor.second, second))]
+        sums[language] = (sum(nats for nats, _ in parts), sum(count for _, count in parts))
+    for term in objective.weights:
+        if term != language and torch.equal(example.targets[term], batch.is_next):
+            answers = floor.is_next[np.arange(len(origin)), batch.is_next.numpy()]
+            sums[term] = (float(answers.sum()), len(answers))
+    return sums
+
+
+def _translations(reference: _Reference, objective: Objective, batch: Batch, example: Example) -> TermSums:
+    """Target words after their source sentence. Every target word is scored, and its end, which costs nothing."""
+    assert isinstance(batch, TranslationBatch)
+    term = _only_language_term(objective)
+    total = 0.0
+    sides = [(batch.source_ids, batch.source_valid, reference.source), (batch.target_ids, batch.target_valid, reference.target)]
+    rows = [
+        [table[ids[valid & ~_is(ids, [*_frame(reference.specials), reference.specials.end])].numpy()] for ids, valid in zip(*side, strict=True)]
+        for *side, table in sides
+    ]
+    for source, target in zip(*rows, strict=True):
+        if (source == _NO_WORD).any() or (target == _NO_WORD).any():
+            raise _NoFloor("tokens are no whole words")
+        total += float(reference.floors.translation(source, target).sum())
+    return {term: (total, example.counts[term])}
+
+
+_MEASURES: dict[type[Batch], Callable[[_Reference, Objective, Batch, Example], TermSums]] = {
+    TextBatch: _text,
+    PairBatch: _pairs,
+    TranslationBatch: _translations,
+}
+
+
+def _only_language_term(objective: Objective) -> str:
+    term = objective.language_term
+    if term is None or set(objective.weights) != {term}:
+        raise _NoFloor("the objective has terms whose best loss is not known")
+    return term
+
+
+def _seen(example: Example) -> Tensor:
+    """The tokens the model is shown."""
+    tokens: Tensor = example.inputs.token_ids  # type: ignore[attr-defined]
+    return tokens
+
+
+def _frame(specials: SpecialTokens) -> list[int | None]:
+    """Special tokens that are no symbol of the language: all but the end of a document."""
+    return [specials.pad, specials.begin, specials.cls, specials.sep]
+
+
+def _is(token_ids: Tensor, tokens: list[int | None]) -> Tensor:
+    return torch.isin(token_ids, torch.tensor([token for token in tokens if token is not None]))
+
+
+def _at(losses: np.ndarray, segments: _Segments, scored: np.ndarray) -> tuple[float, int]:
+    """The losses [B, L] of symbols that stand at scored places, summed, and their number."""
+    counted = np.take_along_axis(scored, segments.columns, axis=1) & (segments.truth != PADDING)
+    return float(losses[counted].sum()), int(counted.sum())

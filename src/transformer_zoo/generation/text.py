@@ -1,0 +1,92 @@
+"""From text to text: continuing prompts and translating sources with a tokenizer around a decoder."""
+
+import logging
+from collections.abc import Sequence
+
+import torch
+
+from transformer_zoo.data.tokenizers import Tokenizer
+from transformer_zoo.errors import ConfigError
+from transformer_zoo.generation.base import Continuation, DecodableModel, Generated, Generator, Translation
+
+logger = logging.getLogger(__name__)
+
+
+def continue_prompts(
+    model: DecodableModel,
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    generator: Generator,
+    *,
+    begins_document: bool = False,
+    device: torch.device | str = "cpu",
+) -> list[str]:
+    """Each prompt with what the model makes of it, up to the end of the document or the generator's limit.
+
+    `begins_document` sets the token in front that begins a document in training; an empty prompt always has it. Without it a prompt is
+    text from anywhere in a document.
+
+    Raises:
+        ConfigError: a prompt is empty and the tokenizer has no token that begins a document.
+    """
+    specials = tokenizer.vocabulary.specials
+    begin = specials.begin if specials.begin is not None else specials.cls
+    end = specials.end if specials.end is not None else specials.sep
+    encoded = tokenizer.encode_batch(prompts, specials=False)
+    framed = [[begin, *ids] if begin is not None and (begins_document or not ids) else ids for ids in encoded]
+    request = Continuation(prefixes=framed, pad=specials.pad, end=end, forbidden=never_written(tokenizer, end), device=device)
+    written = generator.generate(model, request)
+    # Decoded as one text: where prompt and continuation meet, some tokenizers join words.
+    return [tokenizer.decode([*ids, *row.token_ids]) for ids, row in zip(encoded, written, strict=True)]
+
+
+def translate(
+    model: DecodableModel,
+    tokenizer: Tokenizer,
+    sources: Sequence[str],
+    generator: Generator,
+    *,
+    index: Sequence[int] | None = None,
+    device: torch.device | str = "cpu",
+) -> list[str]:
+    """The translation of each source. `index` numbers the rows, as the key of random draws.
+
+    Raises:
+        ConfigError: the tokenizer has no begin or end token.
+    """
+    return [tokenizer.decode(row.token_ids) for row in translate_rows(model, tokenizer, sources, generator, index=index, device=device)]
+
+
+def translate_rows(
+    model: DecodableModel,
+    tokenizer: Tokenizer,
+    sources: Sequence[str],
+    generator: Generator,
+    *,
+    index: Sequence[int] | None = None,
+    device: torch.device | str = "cpu",
+) -> list[Generated]:
+    """As `translate`, with token ids and log-probabilities."""
+    specials = tokenizer.vocabulary.specials
+    if specials.begin is None or specials.end is None:
+        raise ConfigError("this tokenizer has no begin and end token: translation needs a model trained with objective=translation")
+    encoded = [[*ids, specials.end] for ids in tokenizer.encode_batch(sources, specials=False)]
+    limit = model.max_length
+    if limit is not None and any(len(ids) > limit for ids in encoded):
+        logger.warning("%d of %d sources are cut to the %d tokens the model reads", sum(len(i) > limit for i in encoded), len(encoded), limit)
+        encoded = [ids if len(ids) <= limit else [*ids[: limit - 1], specials.end] for ids in encoded]
+    request = Translation(
+        prefixes=[[specials.begin]] * len(encoded),
+        sources=encoded,
+        pad=specials.pad,
+        end=specials.end,
+        forbidden=never_written(tokenizer, specials.end),
+        index=index,
+        device=device,
+    )
+    return generator.generate(model, request)
+
+
+def never_written(tokenizer: Tokenizer, end: int | None) -> tuple[int, ...]:
+    """Special tokens, which are no text: all but the one that ends it."""
+    return tuple(token for token in tokenizer.vocabulary.specials.ids() if token != end)
