@@ -6,7 +6,7 @@ entries by calling `register` (see `experiments/plugins.py`); nothing is ever im
 
 from collections.abc import Mapping
 
-from transformer_zoo.data import pocket_data, tokenizers
+from transformer_zoo.data import hub_data, labelled_data, parallel_data, pocket_data, text_data, tokenizers
 from transformer_zoo.errors import ConfigError
 from transformer_zoo.evaluation import bleu, loss
 from transformer_zoo.generation import beam, greedy, sampling
@@ -54,7 +54,13 @@ SLOTS: dict[str, dict[str, type[Config]]] = {
         "tagging": classes.TaggingConfig,
         "combined": combined.CombinedConfig,
     },
-    "data": {"pocket": pocket_data.PocketDataConfig},
+    "data": {
+        "pocket": pocket_data.PocketDataConfig,
+        "text": text_data.TextDataConfig,
+        "pairs": parallel_data.PairsDataConfig,
+        "labelled": labelled_data.LabelledDataConfig,
+        "hub": hub_data.HubDataConfig,
+    },
     "tokenizer": {
         "word": tokenizers.WordTokenizerConfig,
         "char": tokenizers.CharTokenizerConfig,

@@ -31,7 +31,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from transformer_zoo.errors import ConfigError
 from transformer_zoo.experiments import catalog, config_tree
-from transformer_zoo.experiments.config import ExperimentConfig
+from transformer_zoo.experiments.config import EvaluateConfig, ExperimentConfig, GenerateConfig
 from transformer_zoo.experiments.convert import from_dict
 from transformer_zoo.experiments.hints import did_you_mean
 from transformer_zoo.experiments.safety import name_problem
@@ -68,6 +68,16 @@ def recipe(name: str, *overrides: str, config_dirs: Sequence[str | Path] = ()) -
     return experiment([f"model={name}", *overrides], config_dirs=config_dirs).model
 
 
+def evaluation(overrides: Sequence[str] = (), *, config_dirs: Sequence[str | Path] = ()) -> EvaluateConfig:
+    """The settings of one measurement of a trained model."""
+    return from_dict(EvaluateConfig, compose(overrides, primary="evaluate", config_dirs=config_dirs).tree)
+
+
+def generation(overrides: Sequence[str] = (), *, config_dirs: Sequence[str | Path] = ()) -> GenerateConfig:
+    """The settings of one answer of a trained model."""
+    return from_dict(GenerateConfig, compose(overrides, primary="generate", config_dirs=config_dirs).tree)
+
+
 def compose(overrides: Sequence[str], *, primary: str = "train", config_dirs: Sequence[str | Path] = ()) -> Composition:
     """Compose `configs/<primary>.yaml` with overrides in Hydra's grammar into plain data; see `experiment` for typed settings."""
     with _hydra_errors():
@@ -88,6 +98,8 @@ def compose(overrides: Sequence[str], *, primary: str = "train", config_dirs: Se
             tree = _merged(defaults, repository)
         choices = dict(defaults.overrides.known_choices)
         _check_sizes(choices, repository)
+        if "recipe" in tree:
+            tree["recipe"] = {"model": choices.get("model"), "size": choices.get("model/size")} | tree["recipe"]
         return Composition(tree, choices, list(overrides))
 
 
@@ -116,6 +128,19 @@ def expand(overrides: Sequence[str]) -> list[list[str]]:
     """The jobs of a sweep: the product over every override with several values (`a,b`, `range(1,4)`, `choice(…)`, `glob(*)`)."""
     with _hydra_errors():
         return [list(job) for job in itertools.product(*(_values(one) for one in parse(overrides, sweeps=True)))]
+
+
+def factors(overrides: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
+    """Overrides with several values as key → values, each as typed; and the others."""
+    varied: dict[str, list[str]] = {}
+    fixed: list[str] = []
+    with _hydra_errors():
+        for override in parse(overrides, sweeps=True):
+            if override.is_sweep_override():
+                varied[override.get_key_element()] = [line.partition("=")[2] for line in _values(override)]
+            else:
+                fixed.append(str(override.input_line))
+    return varied, fixed
 
 
 # --- overrides ----------------------------------------------------------------------------------------------------------------------
@@ -413,6 +438,8 @@ def _hydra_errors() -> Iterator[None]:
         message = f"{group} has no {name!r}{did_you_mean(name, options)} (it has {', '.join(options) or 'none'})" if group else _first_line(error)
         raise ConfigError(f"{where}: {message}" if where else message) from error
     except (HydraException, OmegaConfBaseException, ValueError) as error:
+        if unused := re.search(r"Could not override '([^']+)'", str(error)):
+            raise ConfigError(f"{unused[1]}=…: nothing that is chosen here has a place for a choice of {unused[1].partition('@')[0]}") from error
         raise ConfigError(" ".join(line.strip() for line in str(error).splitlines() if line.strip())) from error
     finally:
         base.version_base = before

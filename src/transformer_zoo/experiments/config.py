@@ -7,9 +7,10 @@ from transformer_zoo.data.base import DataConfig
 from transformer_zoo.data.tokenizers import TokenizerConfig
 from transformer_zoo.evaluation.base import EvaluationConfig
 from transformer_zoo.experiments.safety import name_problem, path_problem
+from transformer_zoo.generation.base import GenerationConfig
 from transformer_zoo.models.base import ModelConfig
 from transformer_zoo.objectives.base import ObjectiveConfig
-from transformer_zoo.settings import Config, NaturalInt, OneOf
+from transformer_zoo.settings import Config, NaturalInt, OneOf, PositiveInt
 from transformer_zoo.training.optimizers import OptimizerConfig
 from transformer_zoo.training.schedules import ScheduleConfig
 from transformer_zoo.training.settings import TrainingConfig
@@ -51,17 +52,17 @@ class ExperimentConfig(Config):
     tokenizer: TokenizerConfig
     """How text becomes tokens."""
     optimizer: OptimizerConfig
-    """How gradients become updates."""
+    """What turns gradients into updates."""
     schedule: ScheduleConfig
-    """How the learning rate moves over the budget."""
-    training: TrainingConfig = field(default_factory=TrainingConfig)
-    """How long, in what batches and how."""
+    """How the learning rate moves."""
+    training: TrainingConfig
+    """How long, in what batches and how to train."""
     evaluation: EvaluationConfig
-    """What is measured during training and at its end."""
+    """What is measured on held-out data during training."""
     final_evaluation: EvaluationConfig | None = None
-    """What is measured once more at the end, such as BLEU (`evaluation@final_evaluation=bleu`)."""
+    """What is measured once more at the end; null: nothing more. Choose with evaluation@final_evaluation=…"""
     tracker: TrackerConfig
-    """Where metrics go besides the run folder."""
+    """Where metrics go besides the run's own files."""
     recipe: RecipeConfig = field(default_factory=RecipeConfig)
     """What is known of the named model."""
     name: str = "run"
@@ -85,3 +86,33 @@ class ExperimentConfig(Config):
         if self.run_dir is not None and (problem := path_problem(self.run_dir)):
             found.append(f"run_dir: {problem}")
         return found
+
+
+@dataclass(kw_only=True)
+class EvaluateConfig(Config):
+    """How a trained model is measured."""
+
+    evaluation: EvaluationConfig
+    """What is measured."""
+    checkpoint: str = "best"
+    """Which weights: best, latest, or the name of a checkpoint."""
+    device: Annotated[str, OneOf(*DEVICES)] = "auto"
+    """Where to compute."""
+
+
+@dataclass(kw_only=True)
+class GenerateConfig(Config):
+    """How a trained model continues, translates or fills in."""
+
+    generation: GenerationConfig | None = None
+    """How tokens are chosen; null: sampling for a prompt, beam search for a translation."""
+    checkpoint: str = "best"
+    """Which weights: best, latest, or the name of a checkpoint."""
+    device: Annotated[str, OneOf(*DEVICES)] = "auto"
+    """Where to compute."""
+    seed: NaturalInt = 0
+    """Fixes what is drawn."""
+    samples: PositiveInt = 1
+    """Continuations of a prompt."""
+    top_k: PositiveInt = 5
+    """Candidates shown for every mask."""

@@ -1,0 +1,204 @@
+"""The table of commands: what each is for, what it takes, examples, and where its work is done (imported only when called)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+
+from transformer_zoo.cli.arguments import COMMON, Arguments, Flag
+
+CONFIG_DIR = Flag("--config-dir", "a folder with YAML options of your own (may be repeated)", short="-cd", value="DIR")
+CFG = Flag("--cfg", "print the whole configuration as YAML and do nothing (`--cfg job`)", short="-c", value="job")
+MULTIRUN = Flag("--multirun", "run every combination of comma lists, one after another", short="-m")
+JSON = Flag("--json", "print one JSON document on standard output and nothing else")
+PLAN = Flag("--plan", "say what would be run, and stop")
+
+
+@dataclass(frozen=True)
+class Command:
+    """One word behind `transformer-zoo`."""
+
+    name: str
+    summary: str
+    usage: str
+    """What stands behind the command's name."""
+    explanation: str
+    examples: tuple[str, ...]
+    action: str
+    """`module:function` in this package; it gets the Arguments and returns the exit code."""
+    own_flags: tuple[Flag, ...] = ()
+    takes_overrides: bool = True
+    keys: tuple[str, ...] = ()
+    """Keys that belong to the command itself, for help and completion."""
+
+    @property
+    def flags(self) -> tuple[Flag, ...]:
+        return (*self.own_flags, *COMMON)
+
+    def run(self, arguments: Arguments) -> int:
+        """Does the work; imports it only now."""
+        module, _, function = self.action.partition(":")
+        action: Callable[[Arguments], int] = getattr(import_module(f"transformer_zoo.cli.{module}"), function)
+        return action(arguments)
+
+
+_OVERRIDES = """group=choice picks an option (`transformer-zoo list` shows them), key=value sets a value. Nothing is read or computed before
+every name, type and range is checked; all mistakes are shown at once."""
+
+COMMANDS = {
+    command.name: command
+    for command in (
+        Command(
+            "train",
+            "train one model",
+            "[group=choice …] [key=value …]",
+            f"Trains, evaluates and keeps everything in a run folder.\n\n{_OVERRIDES}",
+            (
+                "train",
+                "train model=gpt2 model/size=tiny data=text data.train=my.txt training.seconds=600",
+                "train model=bert model/positions=rotary model/norm_placement=pre objective.mask_ratio=0.3",
+                "train experiment=pocket_transformer",
+                "train --multirun model=bert,gpt2 seed=1,2,3",
+                "train run_dir=runs/mine resume=must",
+            ),
+            "actions:train",
+            (CONFIG_DIR, CFG, MULTIRUN),
+        ),
+        Command(
+            "evaluate",
+            "measure a trained model",
+            "run=RUN [evaluation=CHOICE] [key=value …]",
+            "Measures the best checkpoint of a run (checkpoint=last for the last one) on held-out data.",
+            (
+                "evaluate run=runs/mine",
+                "evaluate run=runs/mine evaluation=bleu evaluation.split=test --json",
+                "evaluate run=runs/mine data.validation=other.txt",
+            ),
+            "actions:evaluate",
+            (CONFIG_DIR, CFG, MULTIRUN, JSON),
+            keys=("run", "checkpoint"),
+        ),
+        Command(
+            "generate",
+            "continue a prompt, translate, or fill masks",
+            'run=RUN prompt="…" | source="…" | text="… [MASK] …"  [generation=CHOICE] [key=value …]',
+            "A decoder continues `prompt`, an encoder-decoder translates `source`, an encoder fills the [MASK]s of `text`.",
+            (
+                'generate run=runs/gpt prompt="The king" generation=sampling generation.temperature=0.8',
+                'generate run=runs/translator source="A man is sleeping." generation=beam',
+                'generate run=runs/bert text="The [MASK] sleeps."',
+            ),
+            "actions:generate",
+            (CONFIG_DIR, CFG, JSON),
+            keys=("run", "checkpoint", "prompt", "source", "text"),
+        ),
+        Command(
+            "compare",
+            "train several architectures under the same settings",
+            "model=A,B,… [match=parameters] [seeds=N] [key=value …]",
+            "Trains every model with every seed; a finished run is never repeated. match=parameters gives all the size of the first.",
+            (
+                "compare model=bert,gpt2 objective=null seeds=3",
+                "compare model=gpt2,gpt2 match=parameters seeds=3 training.steps=500 --plan --json",
+            ),
+            "studies:compare",
+            (CONFIG_DIR, PLAN, JSON),
+            keys=("match", "seeds", "study_dir"),
+        ),
+        Command(
+            "ablate",
+            "vary settings of one experiment",
+            "key=A,B,… [seeds=N] [key=value …]",
+            "Trains every combination of the settings that have several values, with every seed; a finished run is never repeated.",
+            (
+                "ablate objective.mask_ratio=0.15,0.3,0.4 seeds=3",
+                "ablate model/positions=learned,rotary,alibi model=gpt2 model/size=tiny training.steps=500",
+            ),
+            "studies:ablate",
+            (CONFIG_DIR, PLAN, JSON),
+            keys=("seeds", "study_dir"),
+        ),
+        Command(
+            "report",
+            "make tables, plots and one HTML file from runs",
+            "PATH … [--output FILE.html]",
+            "Reads run folders, studies, or folders of them, and writes one self-contained HTML file with a .csv and a .md beside it.",
+            ("report runs", "report studies/positions --output positions.html", "report runs/a runs/b"),
+            "studies:report",
+            (Flag("--output", "the HTML file to write (default: report.html)", short="-o", value="FILE"),),
+            takes_overrides=False,
+        ),
+        Command(
+            "describe",
+            "show what would be built",
+            "[group=choice …] [key=value …]",
+            "Parts, shapes, parameters and operations by part, the attention mask as a picture, and what differs from the ancestor.\n"
+            "Reads no data: without tokenizer=… the published vocabulary counts.",
+            (
+                "describe model=bert",
+                "describe model=gpt2 model/size=xl model/positions=rotary",
+                "describe experiment=bert_paper --json",
+            ),
+            "actions:describe",
+            (CONFIG_DIR, CFG, JSON),
+        ),
+        Command(
+            "list",
+            "show what can be chosen",
+            "[GROUP | GROUP=CHOICE]",
+            "All groups; the choices of one group; or the settings of one choice with their defaults and meaning.",
+            ("list", "list model/positions", "list optimizer=adamw", "list model --json"),
+            "listing:show",
+            (CONFIG_DIR, JSON),
+            takes_overrides=False,
+        ),
+        Command(
+            "tokenizer",
+            "train tokenizers, or compare them on a text",
+            "train|compare [tokenizer=CHOICE[,…]] [data=… data.train=…] [output=FILE]",
+            "`train` writes a tokenizer.json; `compare` prints a table: vocabulary, tokens per word, unknown rate, bytes per token.",
+            (
+                "tokenizer train tokenizer=bpe tokenizer.vocab_size=8000 data=text data.train=my.txt output=tokenizer.json",
+                "tokenizer compare tokenizer=word,wordpiece,bpe data=text data.train=my.txt",
+            ),
+            "actions:tokenizer",
+            (CONFIG_DIR, JSON),
+            keys=("output",),
+        ),
+        Command(
+            "demo",
+            "train a small BERT, GPT and Transformer on the built-in language and show what they learnt",
+            "[output=DIR] [key=value …]",
+            "Takes about three minutes on two cores, needs no network, and writes DIR/report.html.",
+            ("demo", "demo output=demo"),
+            "actions:demo",
+            keys=("output",),
+        ),
+        Command(
+            "completion",
+            "print a script that completes commands and settings in your shell",
+            "bash|zsh",
+            "Put its output into your shell's start-up file, or load it at once as below.",
+            ('completion bash  # eval "$(transformer-zoo completion bash)"', "completion zsh >> ~/.zshrc"),
+            "completion:script",
+            takes_overrides=False,
+        ),
+        Command(
+            "import",
+            "read a model in the Hugging Face format (not available yet)",
+            "SOURCE DEST",
+            "Not available in this version.",
+            ("import path/to/model runs/imported",),
+            "actions:not_available",
+            takes_overrides=False,
+        ),
+        Command(
+            "export",
+            "write a model in the Hugging Face format (not available yet)",
+            "RUN DEST",
+            "Not available in this version.",
+            ("export runs/mine path/to/model",),
+            "actions:not_available",
+            takes_overrides=False,
+        ),
+    )
+}

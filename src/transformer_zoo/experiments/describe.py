@@ -1,0 +1,298 @@
+"""What an experiment would build, told without data: parts, shapes, parameters and operations by part, masks as pictures, and what
+differs from the recipe's ancestor.
+
+The model is built without memory (on PyTorch's meta device) with the heads its objective asks for, and runs once on a made-up row to
+count operations.
+"""
+
+import re
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from transformer_zoo.data.tokenizers import TokenizerConfig
+from transformer_zoo.experiments import assemble
+from transformer_zoo.experiments.catalog import kind_of
+from transformer_zoo.experiments.config import ExperimentConfig
+from transformer_zoo.experiments.convert import to_dict
+from transformer_zoo.experiments.results import flatten
+from transformer_zoo.layers.blocks import Block
+from transformer_zoo.layers.masks import Mask, MaskOperands
+from transformer_zoo.layers.vocabulary_scores import VocabularyScores
+from transformer_zoo.models.base import Model
+from transformer_zoo.records import (
+    Batch,
+    LabelledBatch,
+    ModelOutput,
+    Needs,
+    PairBatch,
+    Rows,
+    SpecialTokens,
+    TaggedBatch,
+    TextBatch,
+    TranslationBatch,
+    Vocabulary,
+)
+from transformer_zoo.training.optimizers import owned_parameters
+
+DEFAULT_VOCABULARY = 8000
+"""Where neither the recipe nor a tokenizer says how many."""
+N_SPECIALS = 7
+PICTURE = 24
+"""Cells of a mask's picture, at most, on each side."""
+CELLS = {0: "·", 1: "▒", 2: "█"}
+"""Of a cell's pairs none, some or all may see each other."""
+ROW_TOKENS = 2048
+"""Operations are counted over about this many tokens, so that predicted positions, which come in multiples of 64, weigh as in a real batch."""
+TRAINING_PASSES = 3
+"""A training step costs about this many forwards: one forward, and a backward of twice its operations."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Modules that stand at the same place, in how many layers, and what one and all of them hold."""
+
+    name: str
+    count: int
+    shapes: list[str]
+    """Of one of them: `qkv 2304×768+2304`."""
+    parameters: int
+    """Of all together, tied ones where they first stand."""
+    operations: float
+    """Floating-point operations per token of a forward, of all together."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A mask: one row of text per group of queries (downwards), one cell per group of keys (to the right)."""
+
+    name: str
+    layers: int
+    tokens: int
+    rows: list[str]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One setting of the model that its ancestor has otherwise."""
+
+    key: str
+    ancestor: Any
+    here: Any
+
+
+@dataclass
+class Description:
+    """What `describe` tells."""
+
+    model: str
+    shape: str
+    """`encoder`, `decoder`, `encoder_decoder` …"""
+    objective: str
+    paper: str | None
+    vocabulary: int
+    sequence_length: int
+    parameters: int
+    parameters_embedding: int
+    operations_per_token: float
+    """Of a forward; training costs about three times this."""
+    heads: list[str] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
+    masks: list[Picture] = field(default_factory=list)
+    ancestor: str | None = None
+    differences: list[Difference] = field(default_factory=list)
+
+    def document(self) -> dict[str, Any]:
+        """As plain data, for `--json`."""
+        return asdict(self)
+
+
+def describe(config: ExperimentConfig, *, vocab_size: int | None = None) -> Description:
+    """What `config` would build. `vocab_size` stands for a tokenizer; None: the recipe's published vocabulary.
+
+    Raises:
+        ConfigError: model, objective and data do not fit each other.
+    """
+    assemble.check(config)
+    published = getattr(config.model, "vocab_size", None)
+    size = vocab_size or published or DEFAULT_VOCABULARY
+    vocabulary = Vocabulary(size=size, specials=SpecialTokens(pad=0, unknown=1, begin=2, end=3, cls=4, sep=5, mask=6))
+    length = config.data.sequence_length
+    n_classes = 2  # where the data would say how many
+    objective = config.objective.build(vocabulary=vocabulary, n_classes=n_classes)
+    model = assemble.build_on_meta(config.model, size, objective.needs().heads).eval()
+    n_rows = -(-ROW_TOKENS // length)
+    example = objective.prepare(made_up_batch(objective.needs(), n_rows, length)).to("meta", non_blocking=False)
+    operations = {place: count / (n_rows * length) for place, count in count_operations(model, example.inputs).items()}
+    return Description(
+        model=" ".join(word for word in (config.recipe.model or config.recipe.name, config.recipe.size) if word) or "model",
+        shape=kind_of(type(config.model)),
+        objective=kind_of(type(config.objective)),
+        paper=config.recipe.paper,
+        vocabulary=size,
+        sequence_length=length,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        parameters_embedding=sum(owned.parameter.numel() for owned in owned_parameters(model) if owned.is_embedding),
+        operations_per_token=operations[""],
+        heads=list(objective.needs().heads),
+        parts=parts_of(model, operations),
+        masks=pictures_of(model, length),
+        ancestor=config.recipe.ancestor,
+        differences=differences(config),
+    )
+
+
+# --- operations ---------------------------------------------------------------------------------------------------------------------
+
+
+def made_up_batch(needs: Needs, n_rows: int, length: int) -> Batch:
+    """Full rows of whatever record an objective reads."""
+    rows = Rows(seed=0, epoch=torch.zeros(n_rows, dtype=torch.int64), index=torch.arange(n_rows))
+
+    def ids(width: int) -> Tensor:
+        return torch.full((n_rows, width), N_SPECIALS, dtype=torch.int64)
+
+    def valid(width: int) -> Tensor:
+        return torch.ones(n_rows, width, dtype=torch.bool)
+
+    one, width = torch.ones(n_rows, dtype=torch.int64), length + needs.lookahead
+    makers = {
+        TextBatch: lambda: TextBatch(rows=rows, token_ids=ids(width), valid=valid(width)),
+        PairBatch: lambda: PairBatch(rows=rows, token_ids=ids(width), valid=valid(width), segment_ids=ids(width) * 0, is_next=one),
+        LabelledBatch: lambda: LabelledBatch(rows=rows, token_ids=ids(width), valid=valid(width), labels=one),
+        TaggedBatch: lambda: TaggedBatch(rows=rows, token_ids=ids(width), valid=valid(width), tags=ids(width) * 0),
+        TranslationBatch: lambda: TranslationBatch(
+            rows=rows, source_ids=ids(width), source_valid=valid(width), target_ids=ids(width + 1), target_valid=valid(width + 1)
+        ),
+    }
+    return makers[needs.batch]()
+
+
+def count_operations(model: Model, inputs: Any) -> dict[str, float]:
+    """Floating-point operations of one forward by module path; "" is all, `scores` are those of the scores over the vocabulary alone."""
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        output: ModelOutput = model(inputs)
+        for head in output.heads.values():
+            if isinstance(head, VocabularyScores):
+                head.logits()
+    counts = {name: float(sum(by_operation.values())) for name, by_operation in counter.get_flop_counts().items()}
+    total, inside = counts.pop("Global", 0.0), counts.pop(type(model).__name__, 0.0)
+    prefix = f"{type(model).__name__}."
+    return {name.removeprefix(prefix): count for name, count in counts.items()} | {"": total, "scores": total - inside}
+
+
+# --- parts --------------------------------------------------------------------------------------------------------------------------
+
+
+def parts_of(model: nn.Module, operations: dict[str, float]) -> list[Part]:
+    """The model's parameters by part in the order of its modules; layers that are alike are one part."""
+    shapes: dict[str, dict[str, str]] = {}
+    parameters: Counter[str] = Counter()
+    members: dict[str, set[str]] = {}
+    first_place: dict[int, str] = {}
+    for path, parameter in model.named_parameters(remove_duplicate=False):
+        place, inner = _place(path)
+        part = re.sub(r"\.\d+(?=\.|$)", ".*", place)
+        members.setdefault(part, set()).add(place)
+        tied_to = first_place.setdefault(id(parameter), place)
+        parameters[part] += parameter.numel() if tied_to == place else 0
+        owner, _, leaf = inner.rpartition(".")
+        known = shapes.setdefault(part, {})
+        if place == min(members[part], key=_numbers):
+            size = "×".join(map(str, parameter.shape)) + (f" (tied to {tied_to})" if tied_to != place else "")
+            known[owner] = f"{known[owner]}+{size}" if owner in known and leaf == "bias" else size
+    found = []
+    for part, places in members.items():
+        own = sum(operations.get(place, 0.0) for place in places)
+        found.append(
+            Part(
+                name=part,
+                count=len(places),
+                shapes=[f"{owner} {size}".strip() for owner, size in shapes[part].items()],
+                parameters=parameters[part],
+                operations=own,
+            )
+        )
+    return [*found, Part("scores over the vocabulary", 1, [], 0, operations["scores"])] if operations["scores"] else found
+
+
+def _place(path: str) -> tuple[str, str]:
+    """A parameter's path as the place of its part and what lies inside: `stack.blocks.0.attention` and `qkv.weight`."""
+    steps = path.split(".")
+    numbers = [i for i, step in enumerate(steps[:-2]) if step.isdigit()]  # of a layer; not of a projection in a sequence
+    end = numbers[0] + 2 if numbers else 2
+    end = min(end, len(steps) - 1)
+    return ".".join(steps[:end]), ".".join(steps[end:])
+
+
+def _numbers(place: str) -> list[int]:
+    return [int(step) for step in place.split(".") if step.isdigit()]
+
+
+# --- masks --------------------------------------------------------------------------------------------------------------------------
+
+
+def pictures_of(model: nn.Module, length: int) -> list[Picture]:
+    """Every distinct self-attention mask of every stack, as a batch without padding meets it; and the memory's, where there is one."""
+    layers: Counter[tuple[str, Mask]] = Counter()
+    crossing: Counter[str] = Counter()
+    for path, module in model.named_modules():
+        if isinstance(module, Block):
+            stack = path.partition(".blocks")[0]
+            layers[(stack, module.mask)] += 1
+            crossing[stack] += module.cross_attention is not None
+    found = [Picture(f"{stack}: self-attention", count, length, picture(mask, length)) for (stack, mask), count in layers.items()]
+    return found + [Picture(f"{stack}: attention to the source", n, length, ["█"]) for stack, n in crossing.items() if n]
+
+
+def picture(mask: Mask, length: int) -> list[str]:
+    """A mask over `length` tokens as lines of text, at most PICTURE by PICTURE cells."""
+    slots = torch.arange(length)
+    operands = MaskOperands(query_slots=slots, key_slots=slots)
+    seen = mask.simplify(operands).dense(operands).expand(1, 1, length, length)[0, 0]
+    edges = torch.linspace(0, length, min(length, PICTURE) + 1).round().int().tolist()
+    spans = list(pairwise(edges))
+
+    def cell(queries: tuple[int, int], keys: tuple[int, int]) -> str:
+        block = seen[slice(*queries), slice(*keys)]
+        return CELLS[int(block.any()) + int(block.all())]
+
+    return ["".join(cell(queries, keys) for keys in spans) for queries in spans]
+
+
+# --- ancestry -----------------------------------------------------------------------------------------------------------------------
+
+
+def differences(config: ExperimentConfig) -> list[Difference]:
+    """Settings of the model that its recipe's ancestor, at the same size where it has one, has otherwise."""
+    if config.recipe.ancestor is None:
+        return []
+    here, there = flatten(to_dict(config.model)), flatten(to_dict(_ancestor(config)))
+    keys = [*here, *(key for key in there if key not in here)]
+    found = [Difference(key, there.get(key), here.get(key)) for key in keys if here.get(key) != there.get(key)]
+    other_kinds = {one.key.removesuffix("kind") for one in found if one.key == "kind" or one.key.endswith(".kind")}
+    return [one for one in found if (one.key in here and one.key in there) or one.key.rpartition(".")[0] + "." not in other_kinds | {"."}]
+
+
+def _ancestor(config: ExperimentConfig) -> Any:
+    from transformer_zoo.errors import ConfigError
+    from transformer_zoo.experiments.compose import recipe
+
+    assert config.recipe.ancestor is not None
+    try:
+        return recipe(config.recipe.ancestor, *([f"model/size={config.recipe.size}"] if config.recipe.size else []))
+    except ConfigError:
+        return recipe(config.recipe.ancestor)
+
+
+def vocabulary_of(tokenizer: TokenizerConfig) -> int:
+    """Tokens of a tokenizer before it is trained: as many as it may have."""
+    if not tokenizer.trained:
+        return tokenizer.build([]).vocabulary.size
+    return int(getattr(tokenizer, "vocab_size", DEFAULT_VOCABULARY))
