@@ -12,12 +12,14 @@ import io as stdio
 import json
 import logging
 import os
+import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -87,6 +89,11 @@ def _torch_bytes(value: Any) -> memoryview:
 
 def _json_bytes(value: Any) -> bytes:
     return (json.dumps(value, indent=1, default=str) + "\n").encode()
+
+
+def _digest(manifest: Mapping[str, Any]) -> str:
+    """The manifest's own hash: of all its entries but this one."""
+    return hashlib.sha256(json.dumps({k: v for k, v in manifest.items() if k != "sha256"}, sort_keys=True).encode()).hexdigest()
 
 
 class CheckpointStore:
@@ -196,7 +203,8 @@ class CheckpointStore:
             "config": self.identity.config,
             "files": entries,
         }
-        io.write_bytes(folder / MANIFEST, _json_bytes(manifest))
+        manifest = json.loads(_json_bytes(manifest))
+        io.write_bytes(folder / MANIFEST, _json_bytes({**manifest, "sha256": _digest(manifest)}))
         io.sync_folder(folder)
 
     def _discard(self, path: Path) -> None:
@@ -313,6 +321,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: no {MANIFEST}: it was never finished") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: {MANIFEST} cannot be read ({error})") from error
+    if manifest.get("sha256") != _digest(manifest):
+        raise CheckpointError(f"{path}: {MANIFEST} is damaged (its SHA-256 is another)")
     if version > FORMAT_VERSION:
         raise CheckpointError(f"{path}: format {version} is newer than this version of transformer-zoo knows ({FORMAT_VERSION}): upgrade it")
     for name, entry in files.items():
@@ -334,8 +344,17 @@ def _verified(path: Path, manifest: dict[str, Any], name: str) -> bytes:
     return data
 
 
-def _load_torch(data: bytes) -> Any:
-    return torch.load(stdio.BytesIO(data), map_location="cpu", weights_only=True)
+def _parsed(path: Path, manifest: dict[str, Any], name: str) -> Any:
+    """A file of the checkpoint as tensors or JSON. Nothing in it is ever executed."""
+    data = _verified(path, manifest, name)
+    try:
+        if name.endswith(".safetensors"):
+            return safetensors.torch.load(data)
+        if name.endswith(".json"):
+            return json.loads(data)
+        return torch.load(stdio.BytesIO(data), map_location="cpu", weights_only=True)
+    except (safetensors.SafetensorError, pickle.UnpicklingError, ValueError, RuntimeError, EOFError) as error:
+        raise CheckpointError(f"{path}: {name} cannot be read ({str(error).strip().splitlines()[0]})") from error
 
 
 def read_checkpoint(path: Path) -> Snapshot:
@@ -345,13 +364,13 @@ def read_checkpoint(path: Path) -> Snapshot:
         CheckpointError: anything about it is wrong.
     """
     manifest = read_manifest(path)
-    averaged = safetensors.torch.load(_verified(path, manifest, AVERAGED)) if AVERAGED in manifest["files"] else None
+    averaged = _parsed(path, manifest, AVERAGED) if AVERAGED in manifest["files"] else None
     return Snapshot(
-        weights=safetensors.torch.load(_verified(path, manifest, MODEL)),
+        weights=_parsed(path, manifest, MODEL),
         averaged=averaged,
-        optimizer=_load_torch(_verified(path, manifest, OPTIMIZER)),
-        rng=_load_torch(_verified(path, manifest, RNG)),
-        state=json.loads(_verified(path, manifest, STATE)),
+        optimizer=_parsed(path, manifest, OPTIMIZER),
+        rng=_parsed(path, manifest, RNG),
+        state=_parsed(path, manifest, STATE),
     )
 
 
@@ -363,7 +382,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     manifest = read_manifest(path)
     name = AVERAGED if AVERAGED in manifest["files"] else MODEL
-    return safetensors.torch.load(_verified(path, manifest, name))
+    return _parsed(path, manifest, name)
 
 
 def read_raw_weights(path: Path) -> dict[str, Tensor]:
@@ -372,7 +391,7 @@ def read_raw_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: anything about them is wrong.
     """
-    return safetensors.torch.load(_verified(path, read_manifest(path), MODEL))
+    return _parsed(path, read_manifest(path), MODEL)
 
 
 def find_checkpoint(run: Path, which: str = "best") -> Path:
@@ -382,9 +401,10 @@ def find_checkpoint(run: Path, which: str = "best") -> Path:
         CheckpointError: there is none.
     """
     folder = run / "checkpoints"
+    found: Path | None = None
     if _NAME.fullmatch(which):
-        found: Path | None = folder / which
-    else:
+        found = folder / which
+    elif which in ("best", "latest"):
         found = (_named(folder, "best") if which == "best" else None) or _newest_whole(folder)
     if found is None or not found.is_dir():
         raise CheckpointError(f"{run}: there is no {which} checkpoint in {folder.absolute()}")

@@ -100,12 +100,12 @@ def full_tensor(tensor: Tensor) -> Tensor:
 
 
 def like_shard(value: Tensor, target: Tensor) -> Tensor:
-    """A whole tensor cut as `target` is, where `target` is sharded."""
+    """A whole tensor, the same in every process, cut as `target` is, where `target` is sharded."""
     from torch.distributed.tensor import DTensor, distribute_tensor
 
     if not isinstance(target, DTensor):
         return value
-    return distribute_tensor(value.to(target.device), target.device_mesh, target.placements)
+    return distribute_tensor(value.to(target.device), target.device_mesh, target.placements, src_data_rank=None)
 
 
 class Replica:
@@ -115,13 +115,32 @@ class Replica:
         self.scored = scored
         self.world = world
         self.module: nn.Module = scored
+        self._eager: nn.Module | None = None
 
     def __call__(self, example: Example) -> LossReport:
-        return self.module(example)
+        return self._run(example)
 
-    def compile(self, mode: str | None = None) -> None:
-        """Compile what is called. Errors show at the first call."""
-        self.module = torch.compile(self.module, mode=mode)  # type: ignore[assignment]
+    def compile(self, backend: str | Callable[..., Any] = "inductor") -> None:
+        """Compile what is called. Compiling happens at the first call; where it fails, a warning says so and all goes on as it was."""
+        self._eager = self.module
+        self.module = torch.compile(self.module, backend=backend)  # type: ignore[assignment]
+
+    def _run(self, example: Example) -> Any:
+        if self._eager is None:
+            return self.module(example)
+        generator = torch.get_rng_state()
+        try:
+            return self.module(example)
+        except RuntimeError as error:
+            from torch._dynamo.exc import TorchDynamoException
+
+            if not isinstance(error, TorchDynamoException):
+                raise
+            why = str(error).strip().splitlines()
+            logger.warning("training.compile=true does not work here and is left out (%s)", why[0] if why else type(error).__name__)
+            torch.set_rng_state(generator)
+            self.module, self._eager = self._eager, None
+            return self.module(example)
 
     def accumulating(self, last: bool) -> AbstractContextManager[None]:
         """Around one micro-batch's forward and backward: gradients are exchanged only in the last one's."""
@@ -180,7 +199,7 @@ class ShardedParallel(Replica):
         self.module = self._root
 
     def __call__(self, example: Example) -> LossReport:
-        return LossReport(sums=self.module(example))
+        return LossReport(sums=self._run(example))
 
     @contextlib.contextmanager
     def accumulating(self, last: bool) -> Iterator[None]:

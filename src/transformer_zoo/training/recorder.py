@@ -36,6 +36,11 @@ class Recorder:
             self.tracker.log(state.step, values)
             self.progress.show(state.step, share, values)
 
+    def still_done(self, state: TrainState) -> None:
+        """A run that was complete is so again, whatever a new start has written meanwhile."""
+        if self.active and self.run.status() != "done":
+            self.run.set_status("done", state.finished, step=state.step)
+
     def finish(self, status: str, reason: str, state: TrainState, summary: Mapping[str, Any]) -> None:
         """The last word."""
         self.progress.stop()

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from transformer_zoo.errors import ConfigError
 from transformer_zoo.training.checkpoints import CheckpointStore, Identity, find_checkpoint, read_weights
 from transformer_zoo.training.keeper import Keeper
 from transformer_zoo.training.optimizers import OptimizerConfig
@@ -56,6 +57,11 @@ def build_trainer(
         MissingExtraError: the tracker's package is not installed.
     """
     kind = check_parallel(training.parallel, world)
+    if kind == "fsdp" and not optimizer.shardable:
+        raise ConfigError(
+            f"training.parallel=fsdp: {type(optimizer).__name__.removesuffix('Config')} cannot update sharded parameters; "
+            "use training.parallel=ddp or another optimizer such as optimizer=adamw"
+        )
     precision = Precision(training.precision, device)
     if training.threads is not None:
         torch.set_num_threads(training.threads)

@@ -221,6 +221,7 @@ class Trainer:
             told = self._end("done", state.finished)
         else:
             logger.info("%s is complete already: %d steps, %s", self.recorder.run.path, state.step, state.finished)
+            self.recorder.still_done(state)
         if self.averaged is not None:
             self.averaged.swap()
         self.model.eval()

@@ -35,7 +35,7 @@ def load_model_weights(model: nn.Module, weights: Mapping[str, Tensor], source: 
             own[name] = tensor
     misfits = [f"{name}: not in the file" for name in own.keys() - weights.keys()]
     misfits += [f"{name}: not in the model" for name in weights.keys() - own.keys()]
-    fitting = own.keys() & weights.keys()
+    fitting = [name for name in own if name in weights]  # in the model's order, so that all processes cut their shards in step
     misfits += [
         f"{name}: {list(weights[name].shape)} in the file, {list(own[name].shape)} in the model"
         for name in fitting
