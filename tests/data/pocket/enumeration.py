@@ -46,12 +46,13 @@ class Enumeration:
 
     def at_offset(self, offset: int) -> dict[int, float]:
         """Law of the state after `offset` words, given that there are that many."""
-        if offset == 0:
-            return self.initial()
-        law: dict[int, float] = {}
-        for path, weight in self.paths(self.initial(), [HIDDEN] * offset):
-            for state in self.followers[path[-1]]:
-                law[state] = law.get(state, 0.0) + weight * self.matrix[path[-1], state]
+        law = self.initial()
+        for _ in range(offset):
+            onward: dict[int, float] = {}
+            for state, weight in law.items():
+                for after in self.followers[state] if state != self.end else ():
+                    onward[after] = onward.get(after, 0.0) + weight * self.matrix[state, after]
+            law = onward
         return normalised(law)
 
     def at_sentence(self, number: int, cut: int) -> dict[int, float]:

@@ -95,7 +95,7 @@ def given_cut(paths: Enumeration, rows: list[list[int]], law: dict[int, float], 
 
 @pytest.mark.parametrize(("share", "cuts"), [(0.0, 0), (0.3, 0), (0.0, 2), (0.3, 2), (1.0, 1)])
 def test_pairs_equal_the_sum_over_paths(tiny: PocketLanguage, tiny_floors: Floors, paths: Enumeration, share: float, cuts: int) -> None:
-    case = PairCase(tiny, int(10 * share) + cuts, 12, share, cuts)
+    case = PairCase(tiny, int(10 * share) + cuts, 12 if share < 1 else 6, share, cuts)
     floor = case.floor(tiny_floors)
     assert set(case.is_next.tolist()) == {0, 1}
     for number in range(len(case.is_next)):

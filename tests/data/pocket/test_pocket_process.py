@@ -42,7 +42,9 @@ def test_every_reachable_state_goes_on_and_speaks(process: Process) -> None:
 def test_topics_are_blocks_and_the_end_absorbs(process: Process) -> None:
     inside = process.moves.columns != process.end
     assert (process.topic(process.moves.rows[inside]) == process.topic(process.moves.columns[inside])).all()
-    assert process.moves.dense(process.n_states)[process.end, process.end] == 1.0
+    own = process.moves.rows == process.end
+    assert process.moves.columns[own].tolist() == [process.end]
+    assert process.moves.weights[own].tolist() == [1.0]
     assert (process.emission[process.end, :-2] == 0).all()
     assert process.emission[process.end, -2] == 1.0
 
@@ -61,18 +63,18 @@ def test_documents_end_only_after_sentences(process: Process) -> None:
 
 
 def test_the_end_of_every_sentence_is_reached(process: Process) -> None:
-    """Walking on from any state without crossing a stop arrives in its own stop state."""
-    reached, matrix = reachable(process), process.moves.dense(process.n_states)
-    arrived = np.where(process.stops, np.arange(process.n_states), -1)
+    """Walking on from any state without crossing a stop arrives in its own stop state, and nowhere else."""
+    rows, columns = process.moves.rows, process.moves.columns
+    inside = reachable(process)[rows] & ~process.stops[rows] & (rows != process.end)
+    lowest = highest = np.where(process.stops, np.arange(process.n_states), -1)
     for _ in range(process.n_slots):
-        for state in np.flatnonzero((arrived < 0) & reached & (np.arange(process.n_states) != process.end)):
-            nexts = arrived[np.flatnonzero(matrix[state])]
-            if (nexts >= 0).all():
-                assert len(set(nexts.tolist())) == 1
-                arrived[state] = nexts[0]
-        if not ((arrived < 0) & reached)[:-1].any():
-            break
-    assert (arrived[reached][:-1] == process.stop_of[reached][:-1]).all()
+        low, high = np.full(process.n_states, process.n_states), np.full(process.n_states, -1)
+        np.minimum.at(low, rows[inside], lowest[columns[inside]])
+        np.maximum.at(high, rows[inside], highest[columns[inside]])
+        lowest, highest = (np.where(process.stops, np.arange(process.n_states), found) for found in (low, high))
+    asked = np.unique(rows[inside])
+    assert (lowest[asked] == process.stop_of[asked]).all()
+    assert (highest[asked] == process.stop_of[asked]).all()
 
 
 def test_moves_of_the_tiny_grammar(tiny: PocketLanguage) -> None:

@@ -1,8 +1,9 @@
 """The best possible losses on the built-in language, in nats: the process's own −log p of what a model is asked to predict.
 
 Every floor is the loss of a reader who knows the process, sees what the model sees, and is told besides where the text was cut from
-its document. Knowing more can only lower an expected loss, so no model's mean loss on fresh text is below the floor (one sample of
-text scatters around both alike). The loss of a single token may well be below its floor.
+its document. Knowing more can only lower an expected loss, so no model's expected loss on fresh text is below the floor (on a sample
+of text both scatter alike, and a single token may well cost a model less). For pairs this holds but for one thing: what the mere
+lengths of segments tell about how a pair was drawn is not counted; see `Floors.pair`.
 
 Symbols are word ids of the language (`PocketLanguage.symbols`), `end_symbol` after a document's last word, HIDDEN for a word that is
 not shown, and PADDING after the end of a row. B rows, L symbols. Text that the process cannot produce is a `DataError`.
@@ -113,7 +114,8 @@ class Floors:
 
         The explanations' posterior, given all visible words, is the floor of the next-sentence loss and mixes the laws of the hidden
         words. The number of the second segment's first sentence tells nothing about which explanation holds: it sets the law of
-        'not next' only, as no model sees it.
+        'not next' only, as no model sees it. Nor do the lengths of the segments, or how much was cut: with BERT's way of drawing pairs
+        they tell about 0.01 nats, and less once the words are read.
         """
         segments, truths, origins = [first, second], [first_truth, second_truth], [first_origin, second_origin]
         result = PairFloor(first=np.zeros(first.shape), second=np.zeros(second.shape), is_next=np.zeros((len(first), 2)))
