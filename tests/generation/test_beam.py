@@ -61,6 +61,42 @@ def test_a_batch_gives_each_row_what_it_gets_alone(second_order: Callable[..., A
         assert [r.score for r in found] == sorted((r.score for r in found), reverse=True)
 
 
+def plain_search(model: Any, prefix: list[int], k: int, limit: int, minimum: int, stopping: str) -> list[tuple[float, list[int]]]:
+    """The same search with lists, one hypothesis at a time."""
+    penalty = length_penalty("gnmt", 0.6)
+    running: list[tuple[float, list[int]]] = [(0.0, [])]
+    finished: list[tuple[float, list[int]]] = []
+    for length in range(1, limit + 1):
+        candidates = [
+            (model.log_probability(prefix, [*new, token]), [*new, token])
+            for _, new in running
+            for token in range(model.vocabulary)
+            if token != END or length > minimum
+        ]
+        best = sorted(candidates, reverse=True)[: 2 * k]
+        finished += [(score / penalty(length), new[:-1]) for score, new in best[:k] if new[-1] == END]
+        finished = sorted(finished, reverse=True)[:k]
+        running = [(score, new) for score, new in best if new[-1] != END][:k]
+        reach = limit if stopping == "never" else length
+        if len(finished) == k and (stopping == "always" or finished[-1][0] >= running[0][0] / penalty(reach)):
+            break
+    return finished or [(score / penalty(limit), new) for score, new in running]
+
+
+@pytest.mark.parametrize("stopping", ["always", "heuristic", "never"])
+@pytest.mark.parametrize("k", [2, 3, 5])
+@pytest.mark.parametrize("minimum", [0, 2])
+def test_the_search_is_the_plain_one(second_order: Callable[..., Any], k: int, stopping: str, minimum: int) -> None:
+    for seed in range(3):
+        model = second_order(6, seed=seed, sharpness=1.0)
+        beam = BeamConfig(beam_size=k, max_new_tokens=8, min_new_tokens=minimum, early_stopping=stopping).build()
+        found = beam.search(model, Continuation(prefixes=PROMPTS, pad=0, end=END))
+        for prompt, rows in zip(PROMPTS, found, strict=True):
+            wanted = plain_search(model, prompt, k, 8, minimum, stopping)
+            assert [row.token_ids for row in rows] == [tokens for _, tokens in wanted]
+            assert [row.score for row in rows] == pytest.approx([score for score, _ in wanted], abs=1e-5)
+
+
 def test_a_wider_beam_finds_what_greedy_misses(second_order: Callable[..., Any]) -> None:
     won = 0
     for seed in range(10):
