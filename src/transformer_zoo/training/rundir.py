@@ -42,17 +42,17 @@ class RunFolder:
     @classmethod
     def create(cls, parent: Path, name: str) -> "RunFolder":
         """Make and hold a new folder `name-DATE-ID` in `parent`; the id is random, so that two starts never share one."""
-        parent.mkdir(parents=True, exist_ok=True)
         date = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        while True:
-            path = parent / f"{name}-{date}-{secrets.token_hex(3)}"
-            try:
-                path.mkdir()
-            except FileExistsError:
-                continue
-            except OSError as error:
-                raise ConfigError(f"runs={parent}: no folder can be made there ({error.strerror}); choose another place") from error
-            return cls.claim(path)
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            while True:
+                path = parent / f"{name}-{date}-{secrets.token_hex(3)}"
+                with contextlib.suppress(FileExistsError):
+                    path.mkdir()
+                    break
+        except OSError as error:
+            raise ConfigError(f"{parent}: no run folder can be made there ({error.strerror}); choose another place by run_dir=…") from error
+        return cls.claim(path)
 
     @classmethod
     def claim(cls, path: Path) -> "RunFolder":
