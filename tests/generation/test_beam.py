@@ -144,6 +144,9 @@ def test_limits_per_row_minimum_and_forbidden_tokens(second_order: Callable[...,
     for row, prompt in zip(BeamConfig(max_new_tokens=6, min_new_tokens=2).build().generate(model, request), PROMPTS, strict=True):
         assert 2 <= len(row.token_ids) + row.ended <= min(6, 7 - len(prompt) + 1)
         assert 4 not in row.token_ids
+    free, narrow = second_order(6, seed=5), Continuation(prefixes=PROMPTS, pad=0, end=END, forbidden=(4,), window=7)
+    beam = BeamConfig(max_new_tokens=6, min_new_tokens=2).build()
+    assert beam.generate(free, narrow) == beam.generate(model, request)
 
 
 def test_a_row_that_never_ends_answers_with_what_it_has(second_order: Callable[..., Any]) -> None:

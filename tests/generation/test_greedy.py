@@ -61,6 +61,8 @@ def test_a_row_goes_on_from_its_last_half_when_the_window_is_full(second_order: 
     # this model looks two tokens back, and a window never holds fewer
     unlimited = GreedyConfig(max_new_tokens=11).build().generate(free, request)
     assert [r.token_ids for r in rows] == [r.token_ids for r in unlimited]
+    narrow = GreedyConfig(max_new_tokens=11).build().generate(free, Continuation(prefixes=PROMPTS, pad=0, window=4))
+    assert narrow == rows, "a window narrower than the model"
     assert fitting_window([1, 2, 3, 4, 5], 4) == [4, 5]
     assert fitting_window([1, 2, 3, 4], 4) == [1, 2, 3, 4]
     assert fitting_window([1, 2], 1) == [2]

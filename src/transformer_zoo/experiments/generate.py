@@ -51,7 +51,16 @@ def _fitting(loaded: LoadedRun) -> str:
 def _continued(loaded: LoadedRun, prompt: str, config: GenerateConfig) -> dict[str, Any]:
     generator = (config.generation or SamplingConfig()).build(seed=config.seed)
     model: Any = loaded.model
-    texts = continue_prompts(model, loaded.tokenizer, [prompt] * config.samples, generator, device=loaded.device)
+    data = loaded.config.data
+    texts = continue_prompts(
+        model,
+        loaded.tokenizer,
+        [prompt] * config.samples,
+        generator,
+        begins_document=data.packing == "separate",  # rows then begin where documents do; elsewhere a row begins anywhere
+        window=data.sequence_length,
+        device=loaded.device,
+    )
     return {"prompt": prompt, "texts": texts}
 
 

@@ -67,6 +67,9 @@ class Request(ABC):
     """Tokens that never come, such as padding."""
     index: Sequence[int] | None = None
     """Each row's own number, the key of its random draws; None: 0, 1, 2 …"""
+    window: int | None = None
+    """Tokens of a row that are read at once, where that should be fewer than the model can: the length it was trained on, say, beyond which
+    it has learnt no positions."""
     device: torch.device | str = "cpu"
 
     slides: ClassVar[bool] = False
@@ -82,6 +85,11 @@ class Request(ABC):
     @property
     def row_index(self) -> Sequence[int]:
         return self.index if self.index is not None else range(len(self))
+
+    def longest(self, model: NextTokenModel) -> int | None:
+        """Tokens a row may hold; None: any number."""
+        limits = [limit for limit in (model.max_length, self.window) if limit is not None]
+        return min(limits, default=None)
 
     @abstractmethod
     def inputs(self, rows: Sequence[int], windows: Sequence[Sequence[int]]) -> Inputs:
@@ -194,13 +202,14 @@ def fixed_limits(model: DecodableModel, request: Request, max_new_tokens: int | 
         ConfigError: a prompt alone is longer than that.
     """
     limits = [request.limit(row, max_new_tokens) for row in range(len(request))]
-    if model.max_length is None:
+    longest = request.longest(model)
+    if longest is None:
         return limits
-    room = [model.max_length - len(prefix) + 1 for prefix in request.prefixes]  # the last token is chosen, not read
+    room = [longest - len(prefix) + 1 for prefix in request.prefixes]  # the last token is chosen, not read
     if min(room, default=1) < 1:
-        longest = max(len(prefix) for prefix in request.prefixes)
-        raise ConfigError(f"a prompt has {longest} tokens and the model reads at most {model.max_length}: shorten the prompt")
+        most = max(len(prefix) for prefix in request.prefixes)
+        raise ConfigError(f"a prompt has {most} tokens and the model reads at most {longest}: shorten the prompt")
     cut = sum(limit > space for limit, space in zip(limits, room, strict=True))
     if cut and max_new_tokens is not None:
-        logger.warning("%d of %d rows may get fewer than %d new tokens: the model holds %d", cut, len(room), max_new_tokens, model.max_length)
+        logger.warning("%d of %d rows may get fewer than %d new tokens: the model holds %d", cut, len(room), max_new_tokens, longest)
     return [min(limit, space) for limit, space in zip(limits, room, strict=True)]

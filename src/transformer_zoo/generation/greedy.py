@@ -53,7 +53,7 @@ class StepwiseGenerator(Generator):
     def generate(self, model: DecodableModel, request: Request) -> list[Generated]:
         if request.slides:
             limits = [request.limit(row, self.max_new_tokens) for row in range(len(request))]
-            self._say_what_slides(model.max_length, request, limits)
+            self._say_what_slides(request.longest(model), request, limits)
         else:
             limits = fixed_limits(model, request, self.max_new_tokens)
         rows = [_Row(tokens=list(prefix), limit=limit) for prefix, limit in zip(request.prefixes, limits, strict=True)]
@@ -67,22 +67,23 @@ class StepwiseGenerator(Generator):
             for row, prefix in zip(rows, request.prefixes, strict=True)
         ]
 
-    def _say_what_slides(self, max_length: int | None, request: Request, limits: list[int]) -> None:
-        if max_length is None:
+    def _say_what_slides(self, longest: int | None, request: Request, limits: list[int]) -> None:
+        if longest is None:
             return
-        longest = max((len(prefix) for prefix in request.prefixes), default=0)
-        if longest > max_length:
-            kept = max(1, max_length // 2)
-            logger.warning("a prompt has %d tokens and the model reads at most %d: only its last %d are read", longest, max_length, kept)
-        if any(len(prefix) + limit - 1 > max_length for prefix, limit in zip(request.prefixes, limits, strict=True)):
-            logger.info("beyond %d tokens a row goes on from the last %d", max_length, max(1, max_length // 2))
+        kept = max(1, longest // 2)
+        most = max((len(prefix) for prefix in request.prefixes), default=0)
+        if most > longest:
+            logger.warning("a prompt has %d tokens and the model reads at most %d: only its last %d are read", most, longest, kept)
+        if any(len(prefix) + limit - 1 > longest for prefix, limit in zip(request.prefixes, limits, strict=True)):
+            logger.info("beyond %d tokens a row goes on from the last %d", longest, kept)
 
     def _fill_window(self, model: DecodableModel, request: Request, rows: list[_Row], chosen: Sequence[int]) -> None:
         """Reads what fits of the chosen rows and decodes until each has ended, met its limit or filled the model's window."""
-        windows = [fitting_window(rows[i].tokens, model.max_length) for i in chosen]
+        longest = request.longest(model)
+        windows = [fitting_window(rows[i].tokens, longest) for i in chosen]
         room = [rows[i].limit - rows[i].new for i in chosen]
-        if model.max_length is not None:
-            room = [min(space, model.max_length - len(w) + 1) for space, w in zip(room, windows, strict=True)]
+        if longest is not None:
+            room = [min(space, longest - len(w) + 1) for space, w in zip(room, windows, strict=True)]
         device = request.device
         left = torch.tensor(room, device=device)  # [A] tokens each active row may still choose here
         index = torch.tensor([request.row_index[i] for i in chosen], device=device)  # [A]

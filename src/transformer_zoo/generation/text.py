@@ -19,12 +19,14 @@ def continue_prompts(
     generator: Generator,
     *,
     begins_document: bool = False,
+    window: int | None = None,
     device: torch.device | str = "cpu",
 ) -> list[str]:
     """Each prompt with what the model makes of it, up to the end of the document or the generator's limit.
 
     `begins_document` sets the token in front that begins a document in training; an empty prompt always has it. Without it a prompt is
-    text from anywhere in a document.
+    text from anywhere in a document. `window` is how many tokens are read at once, where that should be fewer than the model can: the
+    length it was trained on, beyond which it knows no positions. A longer text goes on from its last half.
 
     Raises:
         ConfigError: a prompt is empty and the tokenizer has no token that begins a document.
@@ -34,7 +36,7 @@ def continue_prompts(
     end = specials.end if specials.end is not None else specials.sep
     encoded = tokenizer.encode_batch(prompts, specials=False)
     framed = [[begin, *ids] if begin is not None and (begins_document or not ids) else ids for ids in encoded]
-    request = Continuation(prefixes=framed, pad=specials.pad, end=end, forbidden=never_written(tokenizer, end), device=device)
+    request = Continuation(prefixes=framed, pad=specials.pad, end=end, forbidden=never_written(tokenizer, end), window=window, device=device)
     written = generator.generate(model, request)
     # Decoded as one text: where prompt and continuation meet, some tokenizers join words.
     return [tokenizer.decode([*ids, *row.token_ids]) for ids, row in zip(encoded, written, strict=True)]
