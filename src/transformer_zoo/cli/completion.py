@@ -91,8 +91,9 @@ def _list_words(word: str) -> list[str]:
 
 
 def _sections(found: list[str], word: str) -> list[str]:
-    """Of groups below groups only the next step, as with folders: `model/` before `model/positions=`."""
-    return found if word else [one for one in found if "/" not in one]
+    """One step at a time, as with folders: `model=` before `model/positions=`; what lies deeper only where nothing else does."""
+    near = [one for one in found if one.count("/") <= word.count("/")]
+    return near or found
 
 
 def _sizes(before: Sequence[str]) -> list[str]:

@@ -132,3 +132,11 @@ def kind_of(config: type[Config]) -> str:
 def groups() -> dict[str, str]:
     """Every configuration group that fills a slot: group → slot."""
     return {slot: slot for slot in [*SLOTS, *_registered]} | ALSO_CHOSEN_AS
+
+
+def common_settings(group: str) -> set[str]:
+    """The settings that every choice of a group has: the fields of its base class."""
+    base = next(iter(options(groups()[group]).values()), Config)
+    while "slot" not in vars(base):
+        base = base.__bases__[0]
+    return set(getattr(base, "__dataclass_fields__", {})) - {"slot"}

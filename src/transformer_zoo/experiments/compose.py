@@ -8,7 +8,7 @@ reaches `convert.from_dict`, which reports all problems at once.
 import copy
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +41,10 @@ OF_RECIPE = ("objective", "tokenizer")
 
 _HARMLESS = {"hydra.run.dir": ".", "hydra.output_subdir": None}
 """Settings of Hydra that ask for what is so anyway."""
+
+
+_HOME = re.compile(r"^([^=]+=)~/(.*)$")
+"""A path in the home folder, which shells leave alone behind an equals sign."""
 
 
 @dataclass
@@ -108,7 +112,7 @@ def parse(overrides: Iterable[str], *, sweeps: bool = False) -> list[Override]:
     parser, parsed, problems = OverridesParser.create(), [], []
     for line in overrides:
         try:
-            override = parser.parse_override(line)
+            override = parser.parse_override(_HOME.sub(lambda found: f"{found[1]}'{Path.home()}/{found[2]}'", line))
         except HydraException as error:
             problems.append(_syntax_problem(line, error))
             continue
@@ -338,8 +342,8 @@ def _merged(defaults: DefaultsList, repository: CachingConfigRepository) -> dict
             OmegaConf.update(part, package, loaded.config, merge=False)
         else:
             part = copy.deepcopy(loaded.config)
-        for place in _other_choices(default.config_path, package, loaded, defaults):
-            _take_away(part, place)
+        for place, kept in _other_choices(default.config_path, package, loaded, defaults):
+            _take_away(part, place, kept)
         merged.merge_with(part)
     for override in defaults.config_overrides:
         _apply(merged, override)
@@ -347,10 +351,11 @@ def _merged(defaults: DefaultsList, repository: CachingConfigRepository) -> dict
     return _settled(tree)
 
 
-def _other_choices(config_path: str, package: str, loaded: ConfigResult, defaults: DefaultsList) -> Iterator[str]:
-    """Places for which this file chose a part that somebody else has replaced: what it says of that part does not hold for the new one.
+def _other_choices(config_path: str, package: str, loaded: ConfigResult, defaults: DefaultsList) -> Iterator[tuple[str, set[str]]]:
+    """Places for which this file chose a part that somebody else has replaced, and the settings that every choice there has.
 
-    So a recipe's `norm: {eps: 1e-12}` is gone with `model/norm=rmsnorm`, instead of an unknown or wrongly meant setting.
+    Only those still hold for the new part. So a recipe's `norm: {eps: 1e-12}` is gone with `model/norm=rmsnorm`, instead of an unknown or
+    wrongly meant setting, and an experiment's `data: {sequence_length: 64}` stays with another `data=`.
     """
     choices = defaults.overrides.known_choices
     for given in loaded.defaults_list or ():
@@ -360,17 +365,22 @@ def _other_choices(config_path: str, package: str, loaded: ConfigResult, default
         entry.parent_base_dir = entry.parent_package = None
         entry.update_parent(config_path.rpartition("/")[0], package)
         key = entry.get_override_key()
-        if key in choices and choices[key] != entry.value:
-            yield entry.get_final_package()
+        if key in choices and choices[key] != entry.value and entry.get_group_path() in catalog.groups():
+            yield entry.get_final_package(), catalog.common_settings(entry.get_group_path())
 
 
-def _take_away(tree: DictConfig, key: str) -> bool:
-    """Removes a dotted key; whether it was there."""
+def _take_away(tree: DictConfig, key: str, kept: Collection[str] = ()) -> bool:
+    """Removes a dotted key, or all below it but what is `kept`; whether it was there."""
     parent_key, _, leaf = key.rpartition(".")
     parent = OmegaConf.select(tree, parent_key) if parent_key else tree
     if not isinstance(parent, DictConfig) or leaf not in parent:
         return False
-    del parent[leaf]
+    node = parent[leaf]
+    rest = {name: node[name] for name in kept if name in node} if isinstance(node, DictConfig) else {}
+    if rest:
+        parent[leaf] = rest
+    else:
+        del parent[leaf]
     return True
 
 
