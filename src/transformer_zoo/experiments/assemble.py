@@ -36,6 +36,10 @@ def check(config: ExperimentConfig) -> None:
     except ConfigError as error:
         problems += error.problems
     problems += length_problems(config)
+    if config.final_evaluation is not None and config.training.parallel == "fsdp":
+        problems.append(
+            "final_evaluation needs whole weights, which training.parallel=fsdp cuts up: leave it out and run `transformer-zoo evaluate` afterwards"
+        )
     if problems:
         raise ConfigError(*problems)
 

@@ -15,7 +15,7 @@ from torch import nn
 from transformer_zoo.data.module import DataModule, build_data
 from transformer_zoo.data.stream import TrainingStream
 from transformer_zoo.data.tokenizers import Tokenizer
-from transformer_zoo.errors import ConfigError, RunNotFoundError, StoppedError, ZooError
+from transformer_zoo.errors import CheckpointError, ConfigError, RunNotFoundError, StoppedError, ZooError
 from transformer_zoo.evaluation.base import EvaluationConfig, EvaluationContext
 from transformer_zoo.experiments import assemble, plugins
 from transformer_zoo.experiments.config import ExperimentConfig
@@ -23,7 +23,7 @@ from transformer_zoo.experiments.convert import from_dict, to_dict
 from transformer_zoo.experiments.safety import masked
 from transformer_zoo.models.base import Model
 from transformer_zoo.objectives.base import Objective
-from transformer_zoo.training.checkpoints import Identity
+from transformer_zoo.training.checkpoints import Identity, config_differences
 from transformer_zoo.training.environment import environment
 from transformer_zoo.training.parallel import World
 from transformer_zoo.training.precision import Precision, resolve_device
@@ -34,8 +34,6 @@ from transformer_zoo.training.signals import StopFlag, StopRequested
 logger = logging.getLogger(__name__)
 
 RUNS = Path("runs")
-_NOT_IDENTITY = ("run_dir", "name", "resume", "device", "init_from", "tracker")
-"""Settings that may change when a run goes on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +61,8 @@ def train(config: ExperimentConfig, overrides: Sequence[str] = ()) -> RunResult:
             try:
                 return _Experiment(config, list(overrides), world, device, run, stop).fit()
             except StopRequested as request:
-                run.set_status("preempted", f"stopped by {request} while preparing")
+                if world.is_main:
+                    run.set_status("preempted", f"stopped by {request} while preparing")
                 raise StoppedError(f"stopped by {request} before training began; nothing was lost", request.signal_number) from None
             except (ZooError, OSError) as error:
                 if world.is_main and run.status() in (None, "running"):
@@ -107,15 +106,23 @@ class _Experiment:
             tracked_config=masked(to_dict(config)),
         )
         summary = trainer.fit(config.resume)
-        notes: dict[str, str] = {}
-        if config.final_evaluation is not None:
-            report = config.final_evaluation.build(self._context()).report(self.model.eval())
-            summary["metrics"]["final"] |= report.metrics
-            notes = report.notes
-            summary |= {"notes": notes} if notes else {}
-            if self.world.is_main:
-                self.run.write_json("summary.json", summary)
+        notes = self._evaluate_finally(config.final_evaluation, summary) if config.final_evaluation is not None else {}
         return RunResult(path=self.run.path, summary=summary, notes=notes)
+
+    def _evaluate_finally(self, final: EvaluationConfig, summary: dict[str, Any]) -> dict[str, str]:
+        """Adds what `final_evaluation` finds to the summary; returns its notes."""
+        try:
+            report = final.build(self._context()).report(self.model.eval())
+        except StopRequested as request:
+            self.run.set_status("preempted", f"stopped by {request} in the final evaluation")
+            message = f"stopped by {request} in the final evaluation; training is done and saved, the same command evaluates again"
+            raise StoppedError(message, request.signal_number) from None
+        summary["metrics"]["final"] |= report.metrics
+        if report.notes:
+            summary["notes"] = report.notes
+        if self.world.is_main:
+            self.run.write_json("summary.json", summary)
+        return report.notes
 
     def _open_data(self) -> DataModule:
         """Data and tokenizer; the first process prepares, the others find it prepared. A run that goes on keeps its tokenizer."""
@@ -174,19 +181,38 @@ class _Experiment:
             world_size=self.world.size,
             total=self.world.sum,
             autocast=precision.autocast,
+            guard=partial(self.stop.guard, world=self.world),
         )
 
     def _identity(self) -> Identity:
-        settings = {key: value for key, value in to_dict(self.config).items() if key not in _NOT_IDENTITY}
-        return Identity(config=settings, tokenizer=self.data.tokenizer.fingerprint, data=self.data.fingerprint, world_size=self.world.size)
+        return Identity(
+            config=to_dict(self.config), tokenizer=self.data.tokenizer.fingerprint, data=self.data.fingerprint, world_size=self.world.size
+        )
 
     # --- what stands in the folder -------------------------------------------------------------------------------------------------
 
     def _write_settings(self) -> None:
+        """Checks first that a run that goes on is the same run, so that nothing of another one is written over."""
         if self.world.is_main:
+            self._check_same_run()
             self.run.set_status("running", "preparing")
             self.run.write_text("config.yaml", yaml.safe_dump(masked(to_dict(self.config)), sort_keys=False, allow_unicode=True))
             self.run.write_text("overrides.txt", "".join(f"{masked(line)}\n" for line in self.overrides))
+
+    def _check_same_run(self) -> None:
+        path = self.run.path
+        if not (path / "config.yaml").is_file() or not any(self.run.checkpoints.glob("step-*")):
+            return
+        before = read_config(path)
+        differences = config_differences(to_dict(before), to_dict(self.config))
+        if differences:
+            table = "; ".join(f"{key}: {saved} before, {now} now" for key, saved, now in differences)
+            raise CheckpointError(
+                f"run_dir={path} holds a run with other settings ({table}): choose another run_dir, or start from its weights by init_from={path}"
+            )
+        if before.training.budget != self.config.training.budget:
+            (unit, amount), (new_unit, new_amount) = before.training.budget, self.config.training.budget
+            logger.warning("the budget changes from %g %s to %g %s, and the schedule with it", amount, unit, new_amount, new_unit)
 
     def _write_environment(self) -> None:
         if self.world.is_main:

@@ -70,5 +70,5 @@ def chosen(targets: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def sums(total: Tensor, count: int) -> Tensor:
-    """[2] float64: a sum and how many it is over."""
-    return torch.stack((total.detach().double(), torch.tensor(float(count), dtype=torch.float64, device=total.device)))
+    """[2] float64 on the CPU (not every device has that type): a sum and how many it is over."""
+    return torch.tensor([float(total), float(count)], dtype=torch.float64)

@@ -50,7 +50,7 @@ class ClassObjective(Objective):
 
     def evaluate(self, output: ModelOutput, example: Example) -> MetricReport:
         logits, targets = self._flat(output, example)
-        losses = F.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="none").double()
+        losses = F.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="none").cpu().double()
         correct, count = (logits.argmax(dim=-1) == targets).sum(), example.counts[self.term]
         return MetricReport(sums={f"loss/{self.term}": sums(losses.sum(), count), f"{self.term}_accuracy": sums(correct, count)})
 

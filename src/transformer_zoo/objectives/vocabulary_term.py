@@ -24,7 +24,7 @@ class VocabularyTerm:
         losses, correct = output.heads[HEAD].evaluate(example.targets[self.name])
         count = example.counts[self.name]
         report: dict[str, Tensor] = {
-            f"loss/{self.name}": sums(losses.double().sum(), count),
+            f"loss/{self.name}": sums(losses.cpu().double().sum(), count),
             f"{self.name}_accuracy": sums(correct.sum(), count),
         }
         return MetricReport(sums=report)
