@@ -156,7 +156,7 @@ class _Control:
     def add(self, data: bytes) -> None:
         self.total += len(data)
         self.control += len(data) - len(data.translate(None, CONTROL))
-        if self.total >= CHUNK:
+        if self.total >= CHUNK:  # earlier, a single control character may be more than the share
             self.check()
 
     def check(self) -> None:
@@ -187,6 +187,7 @@ def read_text(path: Path, config: DataConfig) -> Iterator[str]:
             try:
                 text = decoder.decode(data, final=not data)
             except UnicodeDecodeError as error:
+                control.check()
                 lines = line + error.object[: error.start].count(b"\n")
                 raise _bad_utf8(path, lines, start + place - pending + error.start, error) from error
             bad += _taken_count()
@@ -226,6 +227,7 @@ def read_lines(path: Path, config: DataConfig) -> Iterator[tuple[int, str | None
                 yield number, data[:end].decode("utf-8")
             except UnicodeDecodeError as error:
                 if config.on_bad_utf8 == "error":
+                    control.check()
                     raise _bad_utf8(path, number, offset + error.start, error) from error
                 if config.on_bad_utf8 == "replace":
                     replaced += 1

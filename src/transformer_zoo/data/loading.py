@@ -106,8 +106,10 @@ def load(
             made = next(iterator)
         except StopIteration:
             return
-        except RuntimeError as error:
-            cause = str(error).splitlines()[0]
+        except (RuntimeError, OSError, EOFError) as error:  # the last two when a worker dies while handing over
+            for worker in getattr(iterator, "_workers", ()):
+                worker.kill()  # they ignore gentler signals, and one that hangs would hold us up
+            cause = next(iter(str(error).splitlines()), type(error).__name__)
             what = f"took longer than {timeout:g} seconds" if "timed out" in cause else "died"
             raise DataError(f"a data worker {what} while making {describe(sent[0])} ({cause})") from error
         task = sent.popleft()

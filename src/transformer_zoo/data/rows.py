@@ -2,7 +2,8 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -119,27 +120,28 @@ def records(paths: list[Path], config: RecordDataConfig, convert: Callable[[Reco
     return sound((record for path in paths for record in raw_records(path, config)), config, convert)
 
 
-def sound(raw: Iterable[Record | BadRecordError], config: RecordDataConfig, convert: Callable[[Record], ItemT]) -> Iterator[ItemT]:
-    """`convert` of every sound record.
+def sound(raw: Generator[Record | BadRecordError, None, None], config: RecordDataConfig, convert: Callable[[Record], ItemT]) -> Iterator[ItemT]:
+    """`convert` of every sound record; closes `raw` in the end.
 
     Raises:
         DataError: a broken record, or too many of them.
     """
     seen = n_bad = 0
     first: BadRecordError | None = None
-    for record in raw:
-        seen += 1
-        try:
-            if isinstance(record, BadRecordError):
-                raise record
-            item = convert(record)
-        except BadRecordError as error:
-            if config.on_bad_record == "error":
-                raise DataError(f"{error}; data.on_bad_record=skip leaves such records out") from None
-            n_bad += 1
-            first = first or error
-            continue
-        yield item
+    with closing(raw):
+        for record in raw:
+            seen += 1
+            try:
+                if isinstance(record, BadRecordError):
+                    raise record
+                item = convert(record)
+            except BadRecordError as error:
+                if config.on_bad_record == "error":
+                    raise DataError(f"{error}; data.on_bad_record=skip leaves such records out") from None
+                n_bad += 1
+                first = first or error
+                continue
+            yield item
     if n_bad > config.max_bad_share * seen:
         raise DataError(f"{n_bad} of {seen} records are broken, more than data.max_bad_share={config.max_bad_share:g}; the first: {first}")
     if n_bad:

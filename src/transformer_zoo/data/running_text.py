@@ -68,8 +68,8 @@ def without_blank(pieces: Pieces) -> Pieces:
             held, inside = [], False
         elif inside:
             yield piece
-        elif piece.isspace():
-            held.append(piece)
+        elif not piece or piece.isspace():
+            held += [piece] if piece else []
         else:
             yield from held
             yield piece

@@ -68,9 +68,9 @@ def _ends_here(text: str, start: int, end: re.Match[str]) -> bool:
     plain = word.lower().strip(".")
     if plain in _ABBREVIATIONS - _MAY_END:
         return False
-    if plain == "no" and after.isdigit():
+    if plain in {"no", "p"} and after.isdigit():
         return False
-    if plain in {"st", "p", "co"} and after.isupper() and word[0].isupper() == (plain == "st"):
+    if plain in {"st", "co"} and after.isupper() and word[0].isupper() == (plain == "st"):
         return False
     return not (word.isdigit() and start == end.start() - len(word))  # the number of a list item
 

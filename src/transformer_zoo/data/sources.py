@@ -5,10 +5,12 @@ therefore imported inside functions.
 """
 
 import csv
+import gc
 import gzip
 import logging
 import os
 import socket
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,24 +37,32 @@ def table_rows(path: Path, config: DataConfig) -> Iterator[dict[str, Any]]:
     import datasets
 
     kind = kind_of(path)
+    # Reading text files once beforehand finds bad bytes and binary files with their places, which the library does not say, and empty
+    # files, which it refuses.
+    if kind != ".parquet" and not sum(not text.isspace() for text in read_text(path, config)):
+        return
     options: dict[str, Any] = {}
-    if kind != ".parquet":
-        empty = not any(text.strip() for text in read_text(path, config))  # finds bad bytes and binary files, with their places
-        if empty:
-            return
     if kind in (".csv", ".tsv"):
         separator = "\t" if kind == ".tsv" else ","
-        columns = _header(path, separator)
-        features = datasets.Features({name: datasets.Value("string") for name in columns})
+        features = datasets.Features({name: datasets.Value("string") for name in _header(path, separator)})
         errors = {"error": "strict", "replace": "replace", "skip": "ignore"}[config.on_bad_utf8]
         options = {"sep": separator, "features": features, "keep_default_na": False, "encoding": "utf-8-sig", "encoding_errors": errors}
+    rows = None
     try:
         with readable(path):
-            yield from datasets.load_dataset(_BUILDERS[kind], data_files=str(path), split="train", streaming=True, **options)
+            rows = iter(datasets.load_dataset(_BUILDERS[kind], data_files=str(path), split="train", streaming=True, **options))
+            for row in rows:  # noqa: UP028 - `yield from` would close the rows before what stands under `finally`
+                yield row
     except DataError:
         raise
     except Exception as error:
         raise DataError(f"{path.absolute()} cannot be read as {_BUILDERS[kind]}: {_cause(error)}") from error
+    finally:
+        # The library leaves a file open that is not read to its end, and Python warns when it is collected.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            del rows
+            gc.collect()
 
 
 def _header(path: Path, separator: str) -> list[str]:

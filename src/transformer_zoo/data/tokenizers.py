@@ -271,7 +271,11 @@ class UnigramTokenizerConfig(TokenizerConfig):
         backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
         backend.decoder = decoders.Metaspace()
         trainer = trainers.UnigramTrainer(vocab_size=self.vocab_size, special_tokens=list(SPECIALS), unk_token="[UNK]", show_progress=False)
-        return _trained(backend, trainer, texts)
+        backend.train_from_iterator(texts, trainer)
+        # The library does not read back all digits it writes; a few of them survive every reading and writing.
+        data = json.loads(backend.to_str())
+        data["model"]["vocab"] = [[token, round(score, 6)] for token, score in data["model"]["vocab"]]
+        return Tokenizer(Backend.from_str(json.dumps(data)))
 
 
 @dataclass(kw_only=True)
