@@ -137,7 +137,8 @@ def library_violations(source: Path) -> list[str]:
             wrong.append(f"{one} when it is imported itself; import {library} inside the function that needs it")
         if one.module.split(".")[0] in {"layers", "models"} and library not in BRICKS | {PACKAGE} | sys.stdlib_module_names:
             wrong.append(f"{one}; layers and models use {' and '.join(sorted(BRICKS))} only")
-        if one.eager and one.target.startswith(f"{PACKAGE}.experiments.compose"):
+        inside = one.module.startswith("experiments.compose")
+        if one.eager and not inside and one.target.startswith(f"{PACKAGE}.experiments.compose"):
             wrong.append(f"{one} when it is imported itself; it brings Hydra, so import it inside a function")
     return wrong
 

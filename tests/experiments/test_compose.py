@@ -134,6 +134,11 @@ def test_an_experiment_file(tmp_path: Path) -> None:
     assert (swapped.seed, swapped.model.positions) == (8, SinusoidalConfig())
 
 
+def test_the_home_folder_is_understood() -> None:
+    config = compose.experiment(["run_dir=~/runs/my-run"])
+    assert config.run_dir == str(Path.home() / "runs/my-run")
+
+
 # --- sweeps -------------------------------------------------------------------------------------------------------------------------
 
 
@@ -182,6 +187,8 @@ def test_a_sweep_is_the_product_of_its_lists() -> None:
         ("~model/norm", "model.norm: nothing is chosen for model/norm; choose with model/norm=layernorm|rmsnorm|none"),
         ("hydra.run.dir=../escape", "hydra.run.dir=../escape: settings of Hydra itself are not used here"),
         ("hydra.searchpath=[file://nowhere]", "the configuration folder "),
+        ("hydra.searchpath=[pkg://nowhere]", "the configuration package pkg://nowhere is not there"),
+        ("hydra.searchpath=nowhere", "hydra.searchpath: expected a list such as [file://my_configs], got 'nowhere'"),
         ("name=${nope}", "Interpolation key 'nope' not found"),
     ],
 )
