@@ -186,7 +186,10 @@ class _Experiment:
 
     def _identity(self) -> Identity:
         return Identity(
-            config=to_dict(self.config), tokenizer=self.data.tokenizer.fingerprint, data=self.data.fingerprint, world_size=self.world.size
+            config=masked(to_dict(self.config)),
+            tokenizer=self.data.tokenizer.fingerprint,
+            data=self.data.fingerprint,
+            world_size=self.world.size,
         )
 
     # --- what stands in the folder -------------------------------------------------------------------------------------------------
