@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
+from tiny_data import wants
 
-from conftest import wants
 from transformer_zoo.data.hub_data import HubDataConfig
 from transformer_zoo.data.module import build_data
 from transformer_zoo.data.tokenizers import WordTokenizerConfig

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_data import everything, wants
 
-from conftest import everything, wants
 from transformer_zoo.data.labelled_data import LabelledDataConfig
 from transformer_zoo.data.module import DataModule, build_data
 from transformer_zoo.data.tokenizers import (

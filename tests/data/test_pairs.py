@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from tiny_data import WORDS, everything, some, wants
 
-from conftest import WORDS, everything, some, wants
 from transformer_zoo.data.base import Form
 from transformer_zoo.data.pairs import PairReader
 from transformer_zoo.data.store import Store

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiny_data import everything, wants
 
-from conftest import everything, wants
 from transformer_zoo.data.module import build_data
 from transformer_zoo.data.parallel_data import PairsDataConfig, ParallelSource
 from transformer_zoo.data.tokenizers import WordTokenizerConfig

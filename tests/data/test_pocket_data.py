@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
+from tiny_data import everything, some, wants
 
-from conftest import everything, some, wants
 from transformer_zoo.data.module import DataModule, build_data
 from transformer_zoo.data.pocket_data import PocketDataConfig, PocketSource
 from transformer_zoo.data.tokenizers import WordTokenizerConfig

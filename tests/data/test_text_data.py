@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_data import some, wants
 
-from conftest import some, wants
 from transformer_zoo.data.module import DataModule, build_data
 from transformer_zoo.data.text_data import TextDataConfig, TextSource
 from transformer_zoo.data.tokenizers import ByteTokenizerConfig, CharTokenizerConfig, TokenizerConfig, WordTokenizerConfig

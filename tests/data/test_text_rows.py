@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tiny_data import WORDS, everything, some, wants
 
-from conftest import WORDS, everything, some, wants
 from transformer_zoo.data.base import Form, Source
 from transformer_zoo.data.store import Store
 from transformer_zoo.data.text_rows import JoinedReader, SeparateReader
