@@ -187,3 +187,12 @@ def test_classes_of_texts_and_words():
     flat = torch.zeros(2, 9, 2)
     loss = tagging.loss(ModelOutput(hidden=flat, heads={"tagging": flat}), example).sums["tagging"]
     assert loss.item() == pytest.approx(2 * math.log(2))
+
+
+def test_causal_does_not_predict_that_a_document_begins():
+    batch = text()
+    batch.token_ids[0, 4] = VOCABULARY.specials.begin
+    example = CausalLMConfig().build(vocabulary=VOCABULARY).prepare(batch)
+    assert example.counts == {"clm": 15}
+    assert VOCABULARY.specials.begin not in example.targets["clm"].tolist()
+    assert VOCABULARY.specials.begin in example.inputs.token_ids[0].tolist()

@@ -30,17 +30,19 @@ class CausalLMConfig(ObjectiveConfig):
         return Needs(batch=TextBatch, inputs=SequenceInputs, causal=True, heads={HEAD: HeadNeed(kind="vocabulary")}, lookahead=1)
 
     def build(self, *, vocabulary: Vocabulary, n_classes: int | None = None) -> Objective:
-        return CausalLM(self.needs())
+        specials = vocabulary.specials
+        return CausalLM(self.needs(), begin=specials.begin if specials.begin != specials.end else None)
 
 
 class CausalLM(Objective):
-    """Term `clm`. Across a border between masked documents nothing is predicted."""
+    """Term `clm`. Across a border between masked documents nothing is predicted. Nor is `begin`, the token that begins every document:
+    where documents are joined it always follows the end token, so predicting it says nothing and would flatter the loss."""
 
     language_term = "clm"
 
-    def __init__(self, needs: Needs) -> None:
+    def __init__(self, needs: Needs, *, begin: int | None) -> None:
         self.weights = {"clm": 1.0}
-        self._needs = needs
+        self._needs, self._begin = needs, begin
         self.term = VocabularyTerm("clm")
 
     def needs(self) -> Needs:
@@ -52,6 +54,8 @@ class CausalLM(Objective):
         documents = batch.document_ids
         if documents is not None:
             scored = scored & (documents[:, 1:] == documents[:, :-1])
+        if self._begin is not None:
+            scored = scored & (batch.token_ids[:, 1:] != self._begin)
         targets = batch.token_ids[:, 1:].where(scored, torch.tensor(IGNORED))
         valid = batch.valid[:, :-1]
         everything = bool(scored.all())
