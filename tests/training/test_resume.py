@@ -71,7 +71,7 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 @pytest.mark.parametrize(("optimizer", "micro"), list(itertools.product(OPTIMIZERS, (None, 3))))
 def test_ten_stop_and_ten_are_twenty(tmp_path: Path, optimizer: str, micro: int | None) -> None:
-    settings: dict[str, Any] = {"training": TrainingConfig(steps=20, log_every=7), "optimizer": OPTIMIZERS[optimizer]}
+    settings: dict[str, Any] = {"training": TrainingConfig(steps=20, log_every=7, evaluate_every=6), "optimizer": OPTIMIZERS[optimizer]}
     train(tmp_path / "whole", stream=TinyStream(micro=micro), **settings)
     with pytest.raises(StoppedError):
         fit(stop_after(make_trainer(tmp_path / "parts", stream=TinyStream(micro=micro), **settings), 10))
@@ -87,7 +87,7 @@ def test_ten_stop_and_ten_are_twenty(tmp_path: Path, optimizer: str, micro: int 
     ids=str,
 )
 def test_stopped_anywhere(tmp_path: Path, step: int, extra: dict[str, Any]) -> None:
-    training = TrainingConfig(steps=20, log_every=4, **extra)
+    training = TrainingConfig(**{"steps": 20, "log_every": 4, "evaluate_every": 8, **extra})
     train(tmp_path / "whole", training=training)
     with pytest.raises(StoppedError) if step < 20 else contextlib.nullcontext():
         fit(stop_after(make_trainer(tmp_path / "parts", training=training), step))
@@ -97,7 +97,7 @@ def test_stopped_anywhere(tmp_path: Path, step: int, extra: dict[str, Any]) -> N
 
 def test_stopped_at_an_epoch_boundary(tmp_path: Path) -> None:
     """A batch that divides the epoch: the next one begins with the second epoch's order."""
-    training = TrainingConfig(steps=20)
+    training = TrainingConfig(steps=20, evaluate_every=10)
     whole, _ = train(tmp_path / "whole", training=training, stream=TinyStream(batch_size=N_ROWS))
     with pytest.raises(StoppedError):
         fit(stop_after(make_trainer(tmp_path / "parts", training=training, stream=TinyStream(batch_size=N_ROWS)), 1))

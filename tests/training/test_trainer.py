@@ -2,7 +2,9 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from torch import Tensor
 
 from training.tiny import N_ROWS, TinyModel, TinyObjective, TinyStream, fit, held_out, make_example, make_trainer, train
 from transformer_zoo.data.stream import StepExamples, StreamState
-from transformer_zoo.errors import NumericError
+from transformer_zoo.errors import CheckpointError, ConfigError, NumericError
 from transformer_zoo.training.checkpoints import read_checkpoint
 from transformer_zoo.training.metrics import read_metrics
 from transformer_zoo.training.optimizers import SGDConfig
@@ -284,3 +286,41 @@ def test_gradient_checkpointing_and_bf16_reach_the_model(tmp_path: Path) -> None
     assert model.recomputes
     assert formats == {torch.bfloat16}
     assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+
+
+# --- the machine --------------------------------------------------------------------------------------------------------------------
+
+
+def test_out_of_memory_says_what_to_set(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, training=TrainingConfig(steps=5, batch_size=8, precision="fp32"))
+
+    def full(*arguments: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    trainer.stepper.run = full  # type: ignore[method-assign]
+    with pytest.raises(ConfigError) as caught:
+        fit(trainer)
+    assert str(caught.value) == (
+        "cpu is out of memory: set training.micro_batch_size=4 (the same gradient in smaller pieces), or training.gradient_checkpointing=true, "
+        "or training.precision=bf16, or a smaller data.sequence_length or model/size"
+    )
+
+
+def test_a_folder_that_vanishes_is_one_line(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path / "run", training=TrainingConfig(steps=50, log_every=5), evaluate=None)
+    step = trainer.stepper.run
+
+    def remove(*arguments: Any) -> Any:
+        if trainer.state.step == 7:
+            shutil.rmtree(tmp_path / "run")
+        return step(*arguments)
+
+    trainer.stepper.run = remove  # type: ignore[method-assign]
+    with pytest.raises(CheckpointError, match=r"metrics\.jsonl: nothing can be written there \(No such file or directory\)"):
+        fit(trainer)
+
+
+def test_little_space_is_said_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=5000))
+    train(tmp_path, training=TrainingConfig(steps=1))
+    assert "two checkpoints need about" in caplog.text

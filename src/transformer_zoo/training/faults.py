@@ -1,4 +1,4 @@
-"""What went wrong in a step whose gradient is not finite."""
+"""What to tell a person when a step cannot be done: its gradient is not finite, or the memory does not suffice."""
 
 from collections.abc import Sequence
 
@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from transformer_zoo.records import Example
 from transformer_zoo.training.scored import Scored
+from transformer_zoo.training.settings import TrainingConfig
 
 
 def explain_not_finite(scored: Scored, examples: Sequence[Example]) -> str:
@@ -21,6 +22,15 @@ def explain_not_finite(scored: Scored, examples: Sequence[Example]) -> str:
         if parameter.grad is not None and not torch.isfinite(_local(parameter.grad)).all():
             return f"the gradient of {name} is the first that is not finite"
     return "every gradient is finite, but their norm is not"
+
+
+def out_of_memory(config: TrainingConfig, device: torch.device) -> str:
+    """What to set, in an order that leaves the result as it is first."""
+    rows = config.micro_batch_size or config.batch_size
+    ways = [f"training.micro_batch_size={max(1, rows // 2)} (the same gradient in smaller pieces)"] if rows > 1 else []
+    ways += [] if config.gradient_checkpointing else ["training.gradient_checkpointing=true"]
+    ways += ["training.precision=bf16"] if config.precision == "fp32" else []
+    return f"{device} is out of memory: set {', or '.join([*ways, 'a smaller data.sequence_length or model/size'])}"
 
 
 def _first_module(scored: Scored, examples: Sequence[Example]) -> str | None:

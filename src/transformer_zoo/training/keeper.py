@@ -1,6 +1,7 @@
 """Between a run in memory and its checkpoints: gathers what must be saved from model, optimiser and generators, and puts it back."""
 
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from transformer_zoo.training.averaging import AveragedWeights, mean_weights
 from transformer_zoo.training.checkpoints import CheckpointStore, Snapshot, read_checkpoint, read_raw_weights
 from transformer_zoo.training.optimizers import Optimizer, load_optimizer_state, optimizer_state
 from transformer_zoo.training.parallel import World
+from transformer_zoo.training.progress import IN_BAR
 from transformer_zoo.training.rng import generator_states
 from transformer_zoo.training.state import TrainState
 from transformer_zoo.training.weights import load_model_weights, model_weights
@@ -54,7 +56,7 @@ class Keeper:
 
         def write() -> None:
             path = self.store.save(snapshot, is_best=is_best, keep_last=self.keep_last, planned=planned)
-            logger.info("saved %s%s", path, " (best so far)" if is_best else "")
+            logger.info("saved %s%s", path, " (best so far)" if is_best else "", extra=IN_BAR)
 
         self._first_does(write)
         self.saved_step = state.step
@@ -69,6 +71,7 @@ class Keeper:
 
         def look() -> None:
             self.store.clean()
+            self._check_space()
             restored = self.store.restore(resume)
             if restored is not None:
                 found.append(restored)
@@ -94,6 +97,13 @@ class Keeper:
         averaged = AveragedWeights(self.model)
         averaged.load(mean_weights(states))
         return averaged
+
+    def _check_space(self) -> None:
+        """Warn early where the disk may not hold two checkpoints: weights and about two moments of each parameter."""
+        need = 2 * 3 * sum(parameter.numel() * parameter.element_size() for parameter in self.model.parameters())
+        free = shutil.disk_usage(self.store.folder.parent).free
+        if free < need:
+            logger.warning("%s has %.1f GB free; two checkpoints need about %.1f GB", self.store.folder, free / 1e9, need / 1e9)
 
     def _first_does(self, action: Any) -> None:
         """Run `action` in the first process; its error is raised in all."""

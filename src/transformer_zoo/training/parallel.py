@@ -42,6 +42,8 @@ class World:
 
     def join(self, device: torch.device) -> None:
         """Start the process group where torchrun started this process; otherwise nothing."""
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
         if "RANK" in os.environ and dist.is_available() and not dist.is_initialized():
             backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
             dist.init_process_group(backend, rank=self.rank, world_size=self.size, timeout=TIMEOUT)

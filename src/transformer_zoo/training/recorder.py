@@ -1,13 +1,17 @@
 """Everything a run tells the outside, in the one process that may write: metrics file, tracker, progress, status."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
+from transformer_zoo.errors import CheckpointError
 from transformer_zoo.training.metrics import MetricsFile
 from transformer_zoo.training.progress import Progress
 from transformer_zoo.training.rundir import RunFolder
 from transformer_zoo.training.state import TrainState
 from transformer_zoo.training.trackers import Tracker
+
+logger = logging.getLogger(__name__)
 
 
 class Recorder:
@@ -30,9 +34,18 @@ class Recorder:
             self.progress.start(share)
 
     def log(self, state: TrainState, share: float, values: Mapping[str, float]) -> None:
-        """One line of metrics."""
+        """One line of metrics.
+
+        Raises:
+            CheckpointError: it cannot be written, because the disk is full or the folder is gone.
+        """
         if self.active and values:
-            self.metrics.append(step=state.step, tokens=state.tokens, seconds=state.seconds, values=values)
+            try:
+                self.metrics.append(step=state.step, tokens=state.tokens, seconds=state.seconds, values=values)
+            except OSError as error:
+                raise CheckpointError(
+                    f"{self.metrics.path}: nothing can be written there ({error.strerror}); the last checkpoint, if the folder is there, is intact"
+                ) from error
             self.tracker.log(state.step, values)
             self.progress.show(state.step, share, values)
 
@@ -46,5 +59,8 @@ class Recorder:
         self.progress.stop()
         if self.active:
             self.tracker.finish(status)
-            self.run.write_json("summary.json", dict(summary))
-            self.run.set_status(status, reason, step=state.step)
+            try:
+                self.run.write_json("summary.json", dict(summary))
+                self.run.set_status(status, reason, step=state.step)
+            except OSError as error:
+                logger.warning("%s: the end of the run (%s) could not be noted (%s)", self.run.path, status, error.strerror)

@@ -11,10 +11,10 @@ from typing import Any, Protocol
 import torch
 
 from transformer_zoo.data.stream import StepExamples, StreamState
-from transformer_zoo.errors import NumericError, StoppedError, ZooError
+from transformer_zoo.errors import ConfigError, NumericError, StoppedError, ZooError
 from transformer_zoo.training.averaging import AveragedWeights, RunningAverage
 from transformer_zoo.training.environment import peak_memory_bytes
-from transformer_zoo.training.faults import explain_not_finite
+from transformer_zoo.training.faults import explain_not_finite, out_of_memory
 from transformer_zoo.training.keeper import Keeper
 from transformer_zoo.training.optimizers import owned_parameters
 from transformer_zoo.training.recorder import Recorder
@@ -101,6 +101,10 @@ class Trainer:
                 return self._finish()
             except StopRequested as request:
                 raise self._preempted(request.signal_number) from None
+            except torch.OutOfMemoryError as error:
+                advice = out_of_memory(self.config, self.device)
+                self._end("failed", advice)
+                raise ConfigError(advice) from error
             except BaseException as error:
                 self._end("failed", str(error) if isinstance(error, ZooError) else f"{type(error).__name__}: {error}".rstrip(": "))
                 raise
