@@ -262,11 +262,14 @@ def _log_file(run: RunFolder, world: World) -> Iterator[None]:
     handler = logging.FileHandler(run.path / "train.log", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     package = logging.getLogger("transformer_zoo")
+    level = package.level
+    package.setLevel(min(package.getEffectiveLevel(), logging.INFO))
     package.addHandler(handler)
     try:
         yield
     finally:
         package.removeHandler(handler)
+        package.setLevel(level)
         handler.close()
 
 

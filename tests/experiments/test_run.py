@@ -1,0 +1,119 @@
+"""A run from settings to a folder, gone on with, and read back."""
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from transformer_zoo.errors import CheckpointError, ConfigError, DataError, RunNotFoundError
+from transformer_zoo.evaluation.loss import LossConfig
+from transformer_zoo.experiments.compose import experiment
+from transformer_zoo.experiments.run import RunResult, evaluate_run, load_run, read_config, train
+
+SMALL = (
+    *("model/size=tiny", "model.d_model=16", "model.n_heads=2", "model.d_ff=16", "tokenizer=word", "device=cpu"),
+    *("data.n_documents=40", "data.n_held_out=4", "data.sequence_length=32", "training.batch_size=8", "training.steps=4"),
+)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRANSFORMER_ZOO_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+def run(path: Path, *overrides: str) -> RunResult:
+    given = [*SMALL, *overrides, f"run_dir='{path}'"]
+    return train(experiment(given), given)
+
+
+def weights(path: Path, step: int = 4) -> dict[str, torch.Tensor]:
+    return load_file(path / "checkpoints" / f"step-{step:08d}" / "model.safetensors")
+
+
+def test_a_run_folder_is_complete_without_any_tracker(tmp_path: Path):
+    result = run(tmp_path / "one", "model=bert")
+    for name in ("config.yaml", "overrides.txt", "environment.json", "metrics.jsonl", "summary.json", "status.json", "train.log", "tokenizer.json"):
+        assert (tmp_path / "one" / name).stat().st_size > 0, name
+    summary = json.loads((tmp_path / "one" / "summary.json").read_text())
+    assert summary == result.summary
+    assert summary["status"] == "done"
+    assert summary["steps"] == 4
+    assert {"validation/loss", "validation/mlm_accuracy", "validation/nsp_accuracy", "validation/bits_per_byte"} <= set(summary["metrics"]["final"])
+    config = yaml.safe_load((tmp_path / "one" / "config.yaml").read_text())
+    assert config["model"]["positions"]["kind"] == "learned"
+    assert json.loads((tmp_path / "one" / "environment.json").read_text())["kernels"] == ["sdpa"]
+    lines = [json.loads(line) for line in (tmp_path / "one" / "metrics.jsonl").read_text().splitlines()]
+    assert all({"step", "tokens", "seconds"} <= set(line) for line in lines)
+
+
+@pytest.mark.parametrize("model", ["bert", "gpt2", "transformer"])
+def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(model: str, tmp_path: Path):
+    run(tmp_path / "parts", f"model={model}", "training.steps=2", "schedule=constant")
+    with pytest.raises(CheckpointError, match=r"holds a run with other settings \(.*schedule\.kind: constant before, linear now"):
+        run(tmp_path / "parts", f"model={model}")
+    assert read_config(tmp_path / "parts").training.steps == 2  # nothing was written over
+    run(tmp_path / "straight", f"model={model}", "schedule=constant")
+    run(tmp_path / "parts", f"model={model}", "schedule=constant", "training.n_workers=1")
+    straight, parts = weights(tmp_path / "straight"), weights(tmp_path / "parts")
+    assert all(torch.equal(straight[name], parts[name]) for name in straight)
+
+
+def test_a_finished_run_is_not_repeated(tmp_path: Path):
+    run(tmp_path / "one", "model=gpt2")
+    before = weights(tmp_path / "one")
+    lines = (tmp_path / "one" / "metrics.jsonl").read_text()
+    run(tmp_path / "one", "model=gpt2")
+    assert (tmp_path / "one" / "metrics.jsonl").read_text() == lines
+    assert all(torch.equal(tensor, weights(tmp_path / "one")[name]) for name, tensor in before.items())
+
+
+def test_evaluating_twice_gives_the_same_to_the_last_digit_and_what_training_said(tmp_path: Path):
+    result = run(tmp_path / "one", "model=gpt2")
+    first, second = (evaluate_run(tmp_path / "one", LossConfig()) for _ in range(2))
+    assert first == second
+    assert first["metrics"]["validation/loss"] == result.summary["metrics"]["best"]["validation/loss"]
+
+
+def test_weights_of_another_run_are_a_start(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    run(tmp_path / "one", "model=bert")
+    with caplog.at_level(logging.INFO):
+        run(tmp_path / "two", "model=bert", "objective=mlm", f"init_from='{tmp_path / 'one'}'", "optimizer.lr=1e-12")
+    assert "starting from the weights of" in caplog.text
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    torch.testing.assert_close(two["embeddings.token.weight"], one["embeddings.token.weight"])
+    assert "heads.nsp.classifier.weight" in caplog.text  # what was left over is named
+
+
+def test_what_is_measured_at_the_end(tmp_path: Path):
+    result = run(tmp_path / "one", "model=transformer", "evaluation@final_evaluation=bleu", "final_evaluation.max_samples=4")
+    assert 0 <= result.summary["metrics"]["final"]["validation/bleu"] <= 100
+    assert "version:" in " ".join(result.notes.values())
+
+
+def test_runs_that_cannot_begin_say_why_and_leave_a_status(tmp_path: Path):
+    with pytest.raises(DataError, match="missing.txt"):
+        run(tmp_path / "one", "model=gpt2", "data=text", "~data.n_documents", "~data.n_held_out", "data.train=missing.txt")
+    assert json.loads((tmp_path / "one" / "status.json").read_text())["status"] == "failed"
+    with pytest.raises(ConfigError, match="objective=clm"):
+        run(tmp_path / "two", "model=bert", "objective=clm")
+    assert not (tmp_path / "two").exists()
+
+
+def test_a_run_that_is_not_there(tmp_path: Path):
+    with pytest.raises(RunNotFoundError, match="there is no run there"):
+        load_run(tmp_path / "nothing")
+
+
+def test_a_run_holds_settings_as_data_only(tmp_path: Path):
+    """A kind that the catalog does not know, or a `_target_`, is refused; nothing is imported for it."""
+    run(tmp_path / "one", "model=gpt2")
+    file = tmp_path / "one" / "config.yaml"
+    tree = yaml.safe_load(file.read_text())
+    tree["model"]["positions"] = {"_target_": "os.system", "command": "touch canary"}
+    file.write_text(yaml.safe_dump(tree))
+    with pytest.raises(ConfigError, match=r"model\.positions"):
+        load_run(tmp_path / "one")
