@@ -134,6 +134,16 @@ def test_an_experiment_file(tmp_path: Path) -> None:
     assert (swapped.seed, swapped.model.positions) == (8, SinusoidalConfig())
 
 
+def test_what_every_choice_of_a_group_has_outlives_a_swap(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\n# Mine\ndefaults:\n  - override /data: pocket\n  - override /optimizer: adamw\n"
+        "data:\n  sequence_length: 48\n  n_documents: 10\noptimizer:\n  lr: 0.5\n  beta1: 0.5\n"
+    )
+    swapped = compose.experiment(["experiment=mine", "data=text", "data.train=a.txt", "optimizer=sgd"], config_dirs=[tmp_path])
+    assert (swapped.data.sequence_length, swapped.optimizer.lr) == (48, 0.5)
+
+
 def test_the_home_folder_is_understood() -> None:
     config = compose.experiment(["run_dir=~/runs/my-run"])
     assert config.run_dir == str(Path.home() / "runs/my-run")

@@ -70,7 +70,7 @@ def searchpath(parsed: list[Override]) -> list[str]:
 
 
 def prepared(parsed: list[Override], repository: CachingConfigRepository) -> list[Override]:
-    """Overrides as Hydra shall see them: choices of groups as they are, all values forced into the tree."""
+    """Overrides as Hydra shall see them: choices of groups checked, its own settings left out."""
     kept: list[Override] = []
     problems: list[str] = []
     for override in parsed:
@@ -83,8 +83,6 @@ def prepared(parsed: list[Override], repository: CachingConfigRepository) -> lis
             problems += _choice_problems(override, repository)
         elif "/" in key or override.package is not None:
             problems.append(f"{override.input_line}: there is no group {key!r}{did_you_mean(key, _groups(repository))}")
-        elif not override.is_delete():
-            override.type = OverrideType.FORCE_ADD
         kept.append(override)
     if problems:
         raise ConfigError(*problems)

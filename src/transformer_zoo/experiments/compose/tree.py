@@ -72,6 +72,7 @@ def _take_away(tree: DictConfig, key: str, kept: Collection[str] = ()) -> bool:
 
 
 def _apply(tree: DictConfig, override: Override) -> None:
+    """Forces a value into the tree, with `+` or without: whether it may be there is the converter's to say."""
     key = override.key_or_group
     if not override.is_delete():
         OmegaConf.update(tree, key, override.value(), merge=True, force_add=True)
