@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from transformer_zoo.data.store import StoreWriter, key_of, open_or_build
+from transformer_zoo.data.store import StoreWriter, key_of, locked, open_or_build, writing
 from transformer_zoo.errors import DataError
 
 
@@ -108,3 +108,21 @@ def test_two_processes_build_once(tmp_path: Path) -> None:
 def test_keys_tell_settings_apart() -> None:
     assert key_of("a", 1) == key_of("a", 1)
     assert len({key_of("a", 1), key_of("a", 2), key_of("a", "1"), key_of("a1"), key_of(["a", 1])}) == 5
+
+
+def test_waiting_for_a_lock_can_be_stopped(tmp_path: Path) -> None:
+    class Stop(BaseException):
+        pass
+
+    def poll() -> None:
+        raise Stop
+
+    with locked(tmp_path / "a.lock"), pytest.raises(Stop), locked(tmp_path / "a.lock", poll):
+        pass
+
+
+def test_a_cache_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="Read-only file system"), writing(tmp_path):
+        raise OSError(errno.EROFS, "Read-only file system")
+    with pytest.raises(OSError, match="odd"), writing(tmp_path):
+        raise OSError(errno.EIO, "odd")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from transformer_zoo.data.batching import Reader
 from transformer_zoo.data.stream import StreamState, TrainingStream, deal, evaluation_examples
 from transformer_zoo.errors import ConfigError, DataError
+from transformer_zoo.randomness import permutation
 from transformer_zoo.records import Batch, Example, Rows, SequenceInputs, TextBatch
 
 
@@ -67,6 +68,12 @@ def test_every_sample_once_an_epoch_in_another_order_each_time(mode: dict[str, i
     assert by_epoch[0] != by_epoch[1]
     if "batch_size" in mode:
         assert {len(step) for step in steps} == {mode["batch_size"]}
+
+
+def test_sample_c_is_place_c_of_the_shuffles_one_after_another() -> None:
+    order = [(epoch, int(i)) for epoch in range(3) for i in permutation(3, "order", epoch, 23)]
+    steps, _ = take(stream({"batch_size": 5}), 13)
+    assert [pair for step in steps for pair in step] == order[: 13 * 5]
 
 
 @each_mode

@@ -1,6 +1,7 @@
 """The door to a data set: tokenizer, splits and readers, prepared once and kept on disk."""
 
 import logging
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ from transformer_zoo.data import preparing
 from transformer_zoo.data.base import FORM_OF, DataConfig, Form, Source, check_provides
 from transformer_zoo.data.batching import LabelledReader, Reader, TaggedReader, TranslationReader
 from transformer_zoo.data.pairs import PairReader
-from transformer_zoo.data.store import Store, StoreWriter, key_of, locked, open_or_build
+from transformer_zoo.data.store import Store, StoreWriter, key_of, locked, no_poll, open_or_build, writing
 from transformer_zoo.data.text_rows import JoinedReader, SeparateReader
 from transformer_zoo.data.tokenizers import Tokenizer, TokenizerConfig, settings_key
 from transformer_zoo.errors import ConfigError, DataError
@@ -18,16 +19,12 @@ from transformer_zoo.records import Needs, Vocabulary
 logger = logging.getLogger(__name__)
 
 
-def _no_poll() -> None:
-    """Nothing asks the preparation to stop."""
-
-
 class DataModule:
     """A data set with its tokenizer. Text is prepared when a reader first needs it, for all splits at once, and found again by the next
     run with the same files, tokenizer and settings."""
 
     def __init__(
-        self, config: DataConfig, source: Source, tokenizer: Tokenizer, form: Form, cache_dir: Path, poll: Callable[[], None] = _no_poll
+        self, config: DataConfig, source: Source, tokenizer: Tokenizer, form: Form, cache_dir: Path, poll: Callable[[], None] = no_poll
     ) -> None:
         self.tokenizer = tokenizer
         self._form = form
@@ -78,7 +75,7 @@ class DataModule:
     def _store(self, form: Form) -> Store:
         if form not in self._stores:
             key = key_of(form, self.source.fingerprint, self.tokenizer.fingerprint)
-            self._stores[form] = open_or_build(self._cache_dir / "prepared", key, partial(self._prepare, form))
+            self._stores[form] = open_or_build(self._cache_dir / "prepared", key, partial(self._prepare, form), self._poll)
         return self._stores[form]
 
     def _prepare(self, form: Form, writer: StoreWriter) -> None:
@@ -108,7 +105,7 @@ class DataModule:
         return JoinedReader(store, split, vocabulary, needs, length, masked=self._config.packing == "document_mask")
 
 
-def obtain_tokenizer(config: TokenizerConfig, source: Source, cache_dir: Path, poll: Callable[[], None] = _no_poll) -> Tokenizer:
+def obtain_tokenizer(config: TokenizerConfig, source: Source, cache_dir: Path, poll: Callable[[], None] = no_poll) -> Tokenizer:
     """The tokenizer of these settings, trained on the source's training split or found where an earlier run left it.
 
     Raises:
@@ -117,20 +114,29 @@ def obtain_tokenizer(config: TokenizerConfig, source: Source, cache_dir: Path, p
     if not config.trained:
         return config.build(())
     path = cache_dir / "tokenizers" / f"{key_of(source.fingerprint, settings_key(config))}.json"
-    with locked(path.with_suffix(".lock")):
-        if path.is_file():
-            try:
-                return Tokenizer.load(path)
-            except DataError as problem:
-                logger.warning("%s: training it again", problem)
+    if (found := _kept(path)) is not None:
+        return found
+    with writing(path.parent), locked(path.with_suffix(".lock"), poll):
+        if (found := _kept(path)) is not None:
+            return found
         progress = preparing.Progress("reading text for the tokenizer", poll)
         texts = preparing.training_sample(source.training_text(), config.train_characters, progress)
         logger.info("training a tokenizer on %.1f million characters", sum(map(len, texts)) / 1e6)
         tokenizer = config.build(texts)
-        temporary = path.with_suffix(".tmp")
+        temporary = path.with_suffix(f".tmp-{os.getpid()}")
         tokenizer.save(temporary)
         temporary.replace(path)
     return tokenizer
+
+
+def _kept(path: Path) -> Tokenizer | None:
+    if not path.is_file():
+        return None
+    try:
+        return Tokenizer.load(path)
+    except DataError as problem:
+        logger.warning("%s: training it again", problem)
+        return None
 
 
 def build_data(
@@ -141,7 +147,7 @@ def build_data(
     seed: int = 0,
     cache_dir: Path,
     tokenizer: Tokenizer | None = None,
-    poll: Callable[[], None] = _no_poll,
+    poll: Callable[[], None] = no_poll,
 ) -> DataModule:
     """Open a data set and its tokenizer; `tokenizer` overrides the settings (a run that goes on keeps its own). `poll` is called every
     now and then during preparation and may raise to stop it. `seed` changes nothing that is stored; data sets that are generated have a

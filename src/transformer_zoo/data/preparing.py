@@ -8,7 +8,8 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,6 +20,8 @@ from transformer_zoo.errors import DataError
 from transformer_zoo.records import IGNORED
 
 logger = logging.getLogger(__name__)
+
+ItemT = TypeVar("ItemT")
 
 BATCH_CHARACTERS = 1_000_000
 BATCH_TEXTS = 20_000
@@ -46,9 +49,24 @@ class Progress:
             logger.info("%s: %.1f million characters (%.1f million/s)", self._what, self.characters / 1e6, rate)
 
 
-def batched(items: Iterable[Any], size: Callable[[Any], int]) -> Iterator[list[Any]]:
-    """Lists of items of about `BATCH_CHARACTERS` in sum."""
-    batch: list[Any] = []
+def ahead(items: Iterator[ItemT]) -> Iterator[ItemT]:
+    """The same items, each made in a second thread while the one before is used: reading and cutting text overlaps with encoding it,
+    which leaves Python free."""
+    end: Any = object()
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        following = pool.submit(next, items, end)
+        while (item := following.result()) is not end:
+            following = pool.submit(next, items, end)
+            yield item
+
+
+def batched(items: Iterable[ItemT], size: Callable[[ItemT], int]) -> Iterator[list[ItemT]]:
+    """Lists of items of about `BATCH_CHARACTERS` in sum, made ahead of time."""
+    return ahead(_batches(items, size))
+
+
+def _batches(items: Iterable[ItemT], size: Callable[[ItemT], int]) -> Iterator[list[ItemT]]:
+    batch: list[ItemT] = []
     total = 0
     for item in items:
         batch.append(item)
@@ -227,5 +245,5 @@ def training_sample(texts: Iterator[str], limit: int, progress: Progress) -> lis
             total = sum(map(len, sample))
             stride *= 2
     if not any(text.strip() for text in sample):
-        raise DataError("data.train: 0 usable sequences: 0 tokens, the training text is empty or blank")
+        raise DataError("data.train: 0 usable sequences: 0 tokens < data.sequence_length, the text is empty or blank")
     return [_LONG_WORD.sub(r"\1 ", text) if _HAS_LONG_WORD.search(text) else text for text in sample]

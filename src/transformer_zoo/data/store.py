@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ import numpy as np
 from transformer_zoo.errors import DataError
 
 logger = logging.getLogger(__name__)
+
+WAIT_SECONDS = 0.2
+"""Between two attempts to get a lock."""
 
 FORMAT_VERSION = 1
 """Part of every key: a change of what is stored, or of how text is prepared, raises it."""
@@ -108,16 +112,38 @@ class StoreWriter:
             file.file.close()
 
 
+def no_poll() -> None:
+    """Nothing asks to stop."""
+
+
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file `path`; waits, with one line in the log, while another process holds it. The lock dies with its holder."""
+def writing(root: Path) -> Iterator[None]:
+    """Turns what can go wrong in writing to the cache into a `DataError` that names it."""
+    try:
+        yield
+    except OSError as problem:
+        if isinstance(problem, PermissionError) or problem.errno in (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG):
+            raise DataError(f"the prepared data cannot be written to {root}: {problem.strerror}") from problem
+        raise
+
+
+@contextmanager
+def locked(path: Path, poll: Callable[[], None] = no_poll) -> Iterator[None]:
+    """Hold the lock file `path`; waits, with one line in the log, while another process holds it, and calls `poll` meanwhile, which may
+    raise. The lock dies with its holder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            logger.info("another process is preparing the same data; waiting for it")
-            fcntl.flock(file, fcntl.LOCK_EX)
+        told = False
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not told:
+                    logger.info("another process is preparing the same data; waiting for it")
+                told = True
+            poll()
+            time.sleep(WAIT_SECONDS)
         yield
 
 
@@ -146,8 +172,8 @@ def _found(folder: Path) -> Store | None:
         return None
 
 
-def open_or_build(root: Path, key: str, build: Callable[[StoreWriter], None]) -> Store:
-    """The store `root/key`, built by `build` where it is not there or damaged.
+def open_or_build(root: Path, key: str, build: Callable[[StoreWriter], None], poll: Callable[[], None] = no_poll) -> Store:
+    """The store `root/key`, built by `build` where it is not there or damaged. `poll` is called while another process builds it.
 
     Raises:
         DataError: the cache cannot be written.
@@ -155,17 +181,12 @@ def open_or_build(root: Path, key: str, build: Callable[[StoreWriter], None]) ->
     folder = root / key
     if (store := _found(folder)) is not None:
         return store
-    try:
-        with locked(root / f"{key}.lock"):
-            if (store := _found(folder)) is not None:
-                return store
-            for left_over in root.glob(f"{key}.tmp-*"):
-                shutil.rmtree(left_over, ignore_errors=True)
-            _build(folder, root / f"{key}.tmp-{os.getpid()}", build)
-    except OSError as problem:
-        if isinstance(problem, PermissionError) or problem.errno in (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG):
-            raise DataError(f"the prepared data cannot be written to {root}: {problem.strerror}") from problem
-        raise
+    with writing(root), locked(root / f"{key}.lock", poll):
+        if (store := _found(folder)) is not None:
+            return store
+        for left_over in root.glob(f"{key}.tmp-*"):
+            shutil.rmtree(left_over, ignore_errors=True)
+        _build(folder, root / f"{key}.tmp-{os.getpid()}", build)
     return _opened(folder)
 
 
