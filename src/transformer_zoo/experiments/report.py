@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from pathlib import Path
 
@@ -163,29 +163,36 @@ def curves(groups: Sequence[Group], references: dict[str, tuple[str, float]] | N
     if not figures:
         return ""
     legend = "".join(f'<li><i class="c{i % 8}"></i>{escape(group.label)}</li>' for i, group in enumerate(groups))
+    return f'<section><h2>Curves</h2>{axis_choice()}<ul class="legend">{legend}</ul><div class="grid-of-charts">{"".join(figures)}</div></section>'
+
+
+def axis_choice() -> str:
+    """Buttons that choose what the charts of their section are drawn over; no script is needed."""
     choices = "".join(
         f'<input type="radio" name="axis" id="axis-{axis}"{" checked" if axis == "steps" else ""}><label for="axis-{axis}">{axis}</label>'
         for axis in AXES
     )
-    return (
-        f'<section><h2>Curves</h2><p class="choices soft">over {choices}</p><ul class="legend">{legend}</ul>'
-        f'<div class="grid-of-charts">{"".join(figures)}</div></section>'
-    )
+    return f'<p class="choices soft">over {choices}</p>'
+
+
+def by_axis(draw: Callable[[str], str]) -> str:
+    """A chart over each axis, of which the page shows the chosen one."""
+    return "".join(f'<div class="by-{axis}">{draw(axis)}</div>' for axis in AXES)
 
 
 def _figure(groups: Sequence[Group], metric: str, reference: tuple[str, float] | None) -> str:
-    charts = []
-    for axis in AXES:
+    def lines(axis: str) -> list[Series]:
         series = []
         for colour, group in enumerate(groups):
             points, spread = mean_curve(group.finished or group.runs, metric, axis)
             if points:
                 series.append(Series(label=group.label, points=points, colour=colour, spread=spread, dashed=not group.finished))
-        if not any(len(one.points) > 1 for one in series):
-            return ""
-        chart = line_chart(series, name=f"{metric} over {axis}", x_label=axis, reference=reference)
-        charts.append(f'<div class="by-{axis}">{chart}</div>')
-    return f"<figure><h3>{escape(heading(metric))}</h3>{''.join(charts)}</figure>"
+        return series
+
+    if not any(len(one.points) > 1 for one in lines("steps")):
+        return ""
+    charts = by_axis(lambda axis: line_chart(lines(axis), name=f"{metric} over {axis}", x_label=axis, reference=reference))
+    return f"<figure><h3>{escape(heading(metric))}</h3>{charts}</figure>"
 
 
 def _intervals(groups: Sequence[Group]) -> str:
