@@ -95,10 +95,10 @@ def test_what_is_measured_at_the_end(tmp_path: Path):
 
 
 def test_runs_that_cannot_begin_say_why_and_leave_a_status(tmp_path: Path):
-    with pytest.raises(DataError, match="missing.txt"):
+    with pytest.raises(DataError, match=r"missing\.txt"):
         run(tmp_path / "one", "model=gpt2", "data=text", "~data.n_documents", "~data.n_held_out", "data.train=missing.txt")
     assert json.loads((tmp_path / "one" / "status.json").read_text())["status"] == "failed"
-    with pytest.raises(ConfigError, match="objective=clm"):
+    with pytest.raises(ConfigError, match=r"objective=clm"):
         run(tmp_path / "two", "model=bert", "objective=clm")
     assert not (tmp_path / "two").exists()
 
