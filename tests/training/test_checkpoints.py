@@ -115,6 +115,14 @@ def test_damage_is_found(tmp_path: Path, name: str, damage: Callable[[Path], Non
     assert list(tmp_path.glob("damaged-step-00000003-*"))
 
 
+def test_a_changed_manifest_is_found(tmp_path: Path) -> None:
+    save(tmp_path, 1)
+    path = tmp_path / "step-00000001" / "manifest.json"
+    path.write_text(path.read_text().replace('"tokens": 10', '"tokens": 11'))
+    with pytest.raises(CheckpointError, match=r"manifest\.json is damaged"):
+        read_checkpoint(path.parent)
+
+
 def test_all_bad_is_no_fresh_start(tmp_path: Path) -> None:
     save(tmp_path, 1, 2)
     for step in (1, 2):

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from training.tiny import N_ROWS, TinyModel, TinyStream, fit, make_trainer, train
+from transformer_zoo.data.stream import StepExamples, StreamState
 from transformer_zoo.errors import CheckpointError, ConfigError, StoppedError
 from transformer_zoo.training.checkpoints import Snapshot, read_checkpoint
 from transformer_zoo.training.metrics import read_metrics
@@ -108,7 +110,7 @@ def test_stopped_at_an_epoch_boundary(tmp_path: Path) -> None:
 
 def test_stopped_in_an_evaluation(tmp_path: Path) -> None:
     """The evaluation that was cut short is made up for, with the same weights."""
-    training = TrainingConfig(steps=20, evaluate_every=5)
+    training = TrainingConfig(steps=20, evaluate_every=5, keep_last=10)
     train(tmp_path / "whole", training=training)
     trainer = make_trainer(tmp_path / "parts", training=training)
     evaluate = trainer.evaluate
@@ -125,6 +127,25 @@ def test_stopped_in_an_evaluation(tmp_path: Path) -> None:
         fit(trainer)
     assert json.loads((tmp_path / "parts" / "status.json").read_text())["status"] == "preempted"
     train(tmp_path / "parts", training=training)
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+    made_up_for = [read_checkpoint(tmp_path / name / "checkpoints" / "step-00000010") for name in ("whole", "parts")]
+    assert_same(made_up_for[0].rng, made_up_for[1].rng)
+    assert made_up_for[0].state["best_step"] == made_up_for[1].state["best_step"] == 10
+
+
+def test_a_stream_that_draws_when_it_starts_changes_nothing(tmp_path: Path) -> None:
+    """Generators are put back after the stream has begun."""
+
+    class Drawing(TinyStream):
+        def iterate(self, state: StreamState) -> Iterator[StepExamples]:
+            torch.rand(3)
+            yield from super().iterate(state)
+
+    training = TrainingConfig(steps=20, evaluate_every=10)
+    train(tmp_path / "whole", training=training, stream=Drawing())
+    with pytest.raises(StoppedError):
+        fit(stop_after(make_trainer(tmp_path / "parts", training=training, stream=Drawing()), 7))
+    train(tmp_path / "parts", training=training, stream=Drawing())
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
