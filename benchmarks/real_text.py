@@ -1,8 +1,8 @@
 """Trains on real text and keeps what came out: `python benchmarks/real_text.py shakespeare|multi30k|books [label=WORD] [key=value …]`.
 
-Reads `$TRANSFORMER_ZOO_DATA` (README says what lies there). Writes `benchmarks/results/NAME.json` (NAME_WORD with a label) with the command, the machine, the seconds,
-the curve, held-out figures on the whole validation and test splits, and what the model says. `python benchmarks/real_text.py` prints the table of
-all results kept there.
+Reads `$TRANSFORMER_ZOO_DATA` (README says what lies there). Writes `benchmarks/results/NAME.json`, or NAME_WORD with a label: the command, the
+machine, the seconds, the curve, held-out figures on the whole validation and test splits, and what the model says. Without arguments it prints the
+table of all results kept there.
 """
 
 import json

@@ -58,7 +58,12 @@ def test_a_window_wider_than_the_rows():
 
 
 def test_a_causal_model_that_would_judge_a_text_by_its_first_token():
-    with pytest.raises(
-        ConfigError, match=r"objective=classification judges .*model.classifier.pooling=first.* choose model.classifier.pooling=last"
-    ):
+    with pytest.raises(ConfigError, match=r"objective=classification judges .*model.classifier.pooling=first.* choose model.classifier.pooling=last"):
         check(config("model=gpt2", "objective=classification", "model.classifier.pooling=first"))
+
+
+def test_a_typed_budget_takes_the_place_of_an_experiments_own():
+    assert experiment(["experiment=multi30k_transformer"]).training.budget == ("seconds", 1800)
+    assert experiment(["experiment=multi30k_transformer", "training.steps=2"]).training.budget == ("steps", 2)
+    with pytest.raises(ConfigError, match=r"steps=2 and epochs=1 exclude each other"):
+        experiment(["experiment=multi30k_transformer", "training.steps=2", "training.epochs=1"])

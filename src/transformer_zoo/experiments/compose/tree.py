@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from transformer_zoo.errors import ConfigError
 from transformer_zoo.experiments import catalog, config_tree
+from transformer_zoo.training.settings import BUDGETS
 
 
 def merged(defaults: DefaultsList, repository: CachingConfigRepository) -> dict[str, Any]:
@@ -32,6 +33,7 @@ def merged(defaults: DefaultsList, repository: CachingConfigRepository) -> dict[
         for place, kept in _other_choices(default.config_path, package, loaded, defaults):
             _take_away(part, place, kept)
         composed.merge_with(part)
+    _give_way(composed, defaults.config_overrides)
     for override in defaults.config_overrides:
         _apply(composed, override)
     tree: Any = OmegaConf.to_container(composed, resolve=True, throw_on_missing=False)
@@ -69,6 +71,14 @@ def _take_away(tree: DictConfig, key: str, kept: Collection[str] = ()) -> bool:
     else:
         del parent[leaf]
     return True
+
+
+def _give_way(tree: DictConfig, overrides: list[Override]) -> None:
+    """A budget that is typed takes the place of the one in an experiment's file: `training.steps=2` ends its `seconds: 1800`."""
+    budgets = {f"training.{name}" for name in BUDGETS}
+    if budgets & {override.key_or_group for override in overrides if not override.is_delete() and override.value() is not None}:
+        for key in budgets:
+            _take_away(tree, key)
 
 
 def _apply(tree: DictConfig, override: Override) -> None:
