@@ -5,15 +5,11 @@ from dataclasses import dataclass
 import torch
 
 from transformer_zoo.objectives.base import Objective, ObjectiveConfig, chosen
-from transformer_zoo.objectives.vocabulary_term import HEAD, VocabularyTerm
+from transformer_zoo.objectives.token_prediction import HEADS, TokenPrediction
 from transformer_zoo.records import (
     IGNORED,
     Batch,
     Example,
-    HeadNeed,
-    LossReport,
-    MetricReport,
-    ModelOutput,
     Needs,
     SequenceInputs,
     TextBatch,
@@ -27,26 +23,20 @@ class CausalLMConfig(ObjectiveConfig):
     """Predict every next token (Radford et al. 2018, GPT)."""
 
     def needs(self) -> Needs:
-        return Needs(batch=TextBatch, inputs=SequenceInputs, causal=True, heads={HEAD: HeadNeed(kind="vocabulary")}, lookahead=1)
+        return Needs(batch=TextBatch, inputs=SequenceInputs, causal=True, heads=HEADS, lookahead=1)
 
     def build(self, *, vocabulary: Vocabulary, n_classes: int | None = None) -> Objective:
         specials = vocabulary.specials
         return CausalLM(self.needs(), begin=specials.begin if specials.begin != specials.end else None)
 
 
-class CausalLM(Objective):
+class CausalLM(TokenPrediction):
     """Term `clm`. Across a border between masked documents nothing is predicted. Nor is `begin`, the token that begins every document:
     where documents are joined it always follows the end token, so predicting it says nothing and would flatter the loss."""
 
-    language_term = "clm"
-
     def __init__(self, needs: Needs, *, begin: int | None) -> None:
-        self.weights = {"clm": 1.0}
-        self._needs, self._begin = needs, begin
-        self.term = VocabularyTerm("clm")
-
-    def needs(self) -> Needs:
-        return self._needs
+        super().__init__("clm", needs)
+        self._begin = begin
 
     def prepare(self, batch: Batch, *, training: bool = True) -> Example:
         assert isinstance(batch, TokenBatch)
@@ -67,9 +57,3 @@ class CausalLM(Objective):
             predict_at=predict_at,
         )
         return Example(inputs=inputs, targets={"clm": flat_targets}, counts={"clm": int(scored.sum())}, tokens=int(valid.sum()))
-
-    def loss(self, output: ModelOutput, example: Example) -> LossReport:
-        return self.term.loss(output, example)
-
-    def evaluate(self, output: ModelOutput, example: Example) -> MetricReport:
-        return self.term.evaluate(output, example)

@@ -5,14 +5,10 @@ from dataclasses import dataclass
 
 from transformer_zoo.objectives.base import Objective, ObjectiveConfig, chosen
 from transformer_zoo.objectives.masking import MaskSampler, Split
-from transformer_zoo.objectives.vocabulary_term import HEAD, VocabularyTerm
+from transformer_zoo.objectives.token_prediction import HEADS, TokenPrediction
 from transformer_zoo.records import (
     Batch,
     Example,
-    HeadNeed,
-    LossReport,
-    MetricReport,
-    ModelOutput,
     Needs,
     SequenceInputs,
     TextBatch,
@@ -43,26 +39,20 @@ class MaskedLMConfig(ObjectiveConfig):
         return [f"mask_share={self.mask_share} + random_share={self.random_share} + keep_share={self.keep_share} is {total:g}; they must sum to 1"]
 
     def needs(self) -> Needs:
-        return Needs(batch=TextBatch, inputs=SequenceInputs, causal=False, heads={HEAD: HeadNeed(kind="vocabulary")}, framed=True)
+        return Needs(batch=TextBatch, inputs=SequenceInputs, causal=False, heads=HEADS, framed=True)
 
     def build(self, *, vocabulary: Vocabulary, n_classes: int | None = None) -> Objective:
         return MaskedLM(self, vocabulary)
 
 
-class MaskedLM(Objective):
+class MaskedLM(TokenPrediction):
     """Term `mlm`."""
 
-    language_term = "mlm"
     rewrites_tokens = True
 
     def __init__(self, config: MaskedLMConfig, vocabulary: Vocabulary) -> None:
-        self.weights = {"mlm": 1.0}
-        self._needs = MaskedLMConfig.needs(config)
+        super().__init__("mlm", MaskedLMConfig.needs(config))
         self.sampler = MaskSampler(vocabulary, config.mask_ratio, Split(config.mask_share, config.random_share, config.keep_share))
-        self.term = VocabularyTerm("mlm")
-
-    def needs(self) -> Needs:
-        return self._needs
 
     def prepare(self, batch: Batch, *, training: bool = True) -> Example:
         assert isinstance(batch, TokenBatch)
@@ -71,9 +61,3 @@ class MaskedLM(Objective):
         inputs = batch.sequence(seen)
         inputs.predict_at, flat_targets = chosen(targets)
         return Example(inputs=inputs, targets={"mlm": flat_targets}, counts={"mlm": int(hidden.sum())}, tokens=int(batch.valid.sum()))
-
-    def loss(self, output: ModelOutput, example: Example) -> LossReport:
-        return self.term.loss(output, example)
-
-    def evaluate(self, output: ModelOutput, example: Example) -> MetricReport:
-        return self.term.evaluate(output, example)

@@ -3,15 +3,11 @@
 from dataclasses import dataclass
 
 from transformer_zoo.objectives.base import Objective, ObjectiveConfig, chosen
-from transformer_zoo.objectives.vocabulary_term import HEAD, VocabularyTerm
+from transformer_zoo.objectives.token_prediction import HEADS, TokenPrediction
 from transformer_zoo.records import (
     IGNORED,
     Batch,
     Example,
-    HeadNeed,
-    LossReport,
-    MetricReport,
-    ModelOutput,
     Needs,
     SequenceInputs,
     TranslationBatch,
@@ -29,24 +25,14 @@ class TranslationConfig(ObjectiveConfig):
     """Share of the target's probability spread evenly over the vocabulary (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567)."""
 
     def needs(self) -> Needs:
-        return Needs(batch=TranslationBatch, inputs=TranslationInputs, causal=True, heads={HEAD: HeadNeed(kind="vocabulary")})
+        return Needs(batch=TranslationBatch, inputs=TranslationInputs, causal=True, heads=HEADS)
 
     def build(self, *, vocabulary: Vocabulary, n_classes: int | None = None) -> Objective:
-        return Translation(self)
+        return Translation("translation", self.needs(), label_smoothing=self.label_smoothing)
 
 
-class Translation(Objective):
+class Translation(TokenPrediction):
     """Term `translation`; smoothing counts in training only."""
-
-    language_term = "translation"
-
-    def __init__(self, config: TranslationConfig) -> None:
-        self.weights = {"translation": 1.0}
-        self._needs = config.needs()
-        self.term = VocabularyTerm("translation", config.label_smoothing)
-
-    def needs(self) -> Needs:
-        return self._needs
 
     def prepare(self, batch: Batch, *, training: bool = True) -> Example:
         assert isinstance(batch, TranslationBatch)
@@ -61,9 +47,3 @@ class Translation(Objective):
         count = int(scored.sum())
         tokens = int(batch.source_valid.sum()) + count
         return Example(inputs=inputs, targets={"translation": targets}, counts={"translation": count}, tokens=tokens)
-
-    def loss(self, output: ModelOutput, example: Example) -> LossReport:
-        return self.term.loss(output, example)
-
-    def evaluate(self, output: ModelOutput, example: Example) -> MetricReport:
-        return self.term.evaluate(output, example)
