@@ -1,8 +1,8 @@
-"""Trains on real text and keeps what came out: `python benchmarks/real_text.py shakespeare|multi30k|books [label=WORD] [key=value …]`.
+"""Trains on real text and keeps what came out: `python benchmarks/real_text.py shakespeare|multi30k|books [label=WORD] [run_dir=DIR] [key=value …]`.
 
 Reads `$TRANSFORMER_ZOO_DATA` (README says what lies there). Writes `benchmarks/results/NAME.json`, or NAME_WORD with a label: the command, the
-machine, the seconds, the curve, held-out figures on the whole validation and test splits, and what the model says. Without arguments it prints the
-table of all results kept there.
+machine, the seconds, the curve, held-out figures on the whole validation and test splits, and what the model says. With `run_dir=DIR` the run is
+kept in DIR/NAME, and a finished one is only measured. Without arguments it prints the table of all results.
 """
 
 import json
@@ -53,9 +53,11 @@ def samples(name: str, run: LoadedRun) -> list[str]:
 
 def measure(name: str, overrides: list[str]) -> dict[str, Any]:
     """Trains experiment `name` and evaluates its best checkpoint."""
+    places = [word.partition("=")[2] for word in overrides if word.startswith("run_dir=")]
+    overrides = [word for word in overrides if not word.startswith("run_dir=")]
     given = [f"experiment={EXPERIMENTS[name]}", *overrides]
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / name
+        path = Path(places[0] if places else folder) / name
         result = train(experiment([*given, f"run_dir='{path}'"]), given)
         metrics: dict[str, float] = {}
         splits = ["validation"] if name == "shakespeare" else ["validation", "test"]
