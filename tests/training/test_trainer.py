@@ -133,6 +133,21 @@ def test_evaluations_over_a_run(tmp_path: Path, evaluate_every: int | None, expe
     assert [line["step"] for line in read_metrics(tmp_path / "metrics.jsonl") if "validation/loss" in line] == expected
 
 
+def test_evaluating_changes_nothing(tmp_path: Path) -> None:
+    """Not even where it draws random numbers, changes the model's mode, or happens more often."""
+
+    def draws() -> dict[str, float]:
+        torch.rand(7)
+        assert not often.model.training
+        return {"validation/loss": 1.0}
+
+    often = make_trainer(tmp_path / "often", training=TrainingConfig(steps=9, evaluate_every=2), evaluate=draws)
+    fit(often)
+    never, _ = train(tmp_path / "never", training=TrainingConfig(steps=9), evaluate=None)
+    for (name, one), two in zip(often.model.named_parameters(), never.model.parameters(), strict=True):
+        assert torch.equal(one, two), name
+
+
 def test_patience_ends_a_run(tmp_path: Path) -> None:
     losses = iter([3.0, 2.0, 2.5, 2.1, 1.0])
     _, summary = train(tmp_path, training=TrainingConfig(steps=50, evaluate_every=2, patience=2), evaluate=lambda: {"validation/loss": next(losses)})
