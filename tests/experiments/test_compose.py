@@ -178,6 +178,8 @@ def test_a_sweep_is_the_product_of_its_lists() -> None:
         ("model/postions=rotary", "model/postions=rotary: there is no group 'model/postions'; did you mean model/positions?"),
         ("model/positions=rotray", "model/positions has no 'rotray'; did you mean rotary? (it has alibi, learned"),
         ("model.positions=rotary", "model.positions: expected settings (a mapping), got the text 'rotary'; choose with model/positions=rotary"),
+        ("model/attention.n_kv_heads=2", "'model/attention.n_kv_heads=2' is no override: a slash chooses a part (model/norm=rmsnorm), dots set"),
+        ("data.train=a.txt", "data.train: data (pocket) has no setting 'train'; data=text and data=pairs and data=labelled have it"),
         ("model/size=175b", "bert has no size 175b; it has tiny, mini, small, medium, base, large"),
         ("model/size=xl", "bert has no size xl; it has tiny, mini, small, medium, base, large"),
         ("experiment=nope", "experiment has no 'nope'"),

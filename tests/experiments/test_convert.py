@@ -91,6 +91,7 @@ def test_to_dict_writes_everything_with_kinds() -> None:
         ({"inner": {"rat": 0.1}}, "inner.rat: inner has no setting 'rat'; did you mean inner.rate?"),
         ({"rate": 0.1}, "rate: the configuration has no setting 'rate'; did you mean bare.rate?"),
         ({"place": {"kind": "here", "depht": 1}}, "place.depht: place (here) has no setting 'depht'; did you mean place.depth?"),
+        ({"place": {"kind": "here", "far": 1}}, "place.far: place (here) has no setting 'far'; test/place=there has it"),
         ({"_target_": "os.system"}, "_target_: the configuration has no setting '_target_'; it has place"),
         ({"place": {"kind": "hree"}}, "place.kind: test/place has no 'hree'; did you mean here? (it has here, there)"),
         ({"place": "there"}, "place: expected settings (a mapping), got the text 'there'; choose with +test/place@place=there"),

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from transformer_zoo.cli.arguments import Arguments
+from transformer_zoo.cli.arguments import Arguments, is_first_process
 from transformer_zoo.errors import ConfigError, StoppedError, ZooError
 
 STUDY_KEYS = ("seeds", "match")
@@ -28,7 +28,8 @@ def train(arguments: Arguments) -> int:
         from transformer_zoo.experiments.run import train as run
 
         result = run(config, overrides)
-        print(result.path)
+        if is_first_process():
+            print(result.path)
 
     return _jobs(arguments, job)
 

@@ -1,5 +1,6 @@
 """The command line as typed: flags anywhere, everything else words in order."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,3 +100,8 @@ def command_in(words: Sequence[str], flags: Sequence[Flag], commands: Mapping[st
             return word, [*words[:position], *words[position + 1 :]]
         position += 2 if word in takes_value else 1
     return None, list(words)
+
+
+def is_first_process() -> bool:
+    """Whether this process speaks for all: torchrun numbers them in RANK; alone there is none."""
+    return os.environ.get("RANK", "0") == "0"

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from transformer_zoo import __version__
 from transformer_zoo.cli import arguments as command_line
 from transformer_zoo.cli import completion, help
+from transformer_zoo.cli.arguments import is_first_process
 from transformer_zoo.cli.commands import COMMANDS, Command
 from transformer_zoo.errors import ConfigError, StoppedError, ZooError
 from transformer_zoo.experiments.hints import did_you_mean
@@ -83,13 +84,13 @@ def _load_plugins(command: Command, parsed: command_line.Arguments) -> None:
 
 @contextmanager
 def _messages(debug: bool) -> Iterator[None]:
-    """Messages go to standard error; standard output is for results."""
+    """Messages go to standard error; standard output is for results. Under torchrun only the first process tells how it goes."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s" if debug else "%(message)s"))
     package = logging.getLogger("transformer_zoo")
     level = package.level
     package.addHandler(handler)
-    package.setLevel(logging.DEBUG if debug else logging.INFO)
+    package.setLevel(logging.DEBUG if debug else logging.INFO if is_first_process() else logging.WARNING)
     try:
         yield
     finally:

@@ -126,7 +126,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self.problems: list[str] = []
-        self.unknown: list[tuple[str, str, list[str], str]] = []  # path, key, its siblings, what the node is
+        self.unknown: list[tuple[str, str, type, str]] = []  # path, key, the class that lacks it, what the node is
         self.known_paths: list[str] = []
 
     def wrong(self, path: str, message: str) -> Any:
@@ -137,14 +137,20 @@ class _Reader:
         """Every problem; unknown keys get their hint only now, when all known paths have been seen."""
         return [self._unknown_key(*unknown) for unknown in self.unknown] + self.problems
 
-    def _unknown_key(self, path: str, key: str, siblings: list[str], owner: str) -> str:
-        where = _joined(path, key)
+    def _unknown_key(self, path: str, key: str, cls: type, owner: str) -> str:
+        siblings = list(field_types(cls))
         sibling = nearest(key, siblings)
+        slot = getattr(cls, "slot", None) or ""
+        others = [f"{slot}={name}" for name, option in catalog.options(slot).items() if key in field_types(option)]
         leaves = {known.rpartition(".")[2]: known for known in reversed(self.known_paths)}
         elsewhere = leaves.get(key) or leaves.get(nearest(key, leaves) or "")
-        guess = _joined(path, sibling) if sibling else elsewhere
-        hint = f"; did you mean {guess}?" if guess else f"; it has {', '.join(siblings)}" if siblings else ""
-        return f"{where}: {owner} has no setting {key!r}{hint}"
+        if others:
+            hint = f"; {' and '.join(others)} {'has' if len(others) == 1 else 'have'} it"
+        elif guess := _joined(path, sibling) if sibling else elsewhere:
+            hint = f"; did you mean {guess}?"
+        else:
+            hint = f"; it has {', '.join(siblings)}" if siblings else ""
+        return f"{_joined(path, key)}: {owner} has no setting {key!r}{hint}"
 
     # --- nodes ---------------------------------------------------------------------------------------------------------------------
 
@@ -186,7 +192,7 @@ class _Reader:
         for key in data.keys() - annotations.keys():
             kind = f" ({catalog.kind_of(cls)})" if path and getattr(cls, "slot", None) else ""
             owner = f"{path}{kind}" if path else "the configuration"
-            self.unknown.append((path, str(key), list(annotations), owner))
+            self.unknown.append((path, str(key), cls, owner))
         values: dict[str, Any] = {}
         before = len(self.problems)
         for f in fields(cls):

@@ -130,6 +130,8 @@ def _syntax_problem(line: str, error: Exception) -> str:
     key, equals, value = line.partition("=")
     if not equals:
         return f"{line!r} is no override: write key=value or group=choice{did_you_mean(line.lstrip('+~'), config_tree.groups(config_tree.roots()))}"
+    if "/" in key and "." in key and "@" not in key:
+        return f"{line!r} is no override: a slash chooses a part (model/norm=rmsnorm), dots set its values: {key.replace('/', '.')}={value}"
     detail = str(error).split("\n")[0].rstrip(".")
     if not re.fullmatch(r"[+~]{0,2}[\w./@-]+", key):
         return f"{line!r} is no override: {key!r} is no name of a setting"
