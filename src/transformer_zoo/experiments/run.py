@@ -77,6 +77,8 @@ class _Experiment:
 
     def __init__(self, config: ExperimentConfig, overrides: list[str], world: World, device: torch.device, run: RunFolder, stop: StopFlag) -> None:
         self.config, self.overrides, self.world, self.device, self.run, self.stop = config, overrides, world, device, run, stop
+        if config.training.threads is not None:
+            torch.set_num_threads(config.training.threads)
         self._write_settings()
         self.data = self._open_data()
         self.objective = assemble.build_objective(config.objective, self.data, self.data.vocabulary)
@@ -110,7 +112,8 @@ class _Experiment:
         return RunResult(path=self.run.path, summary=summary, notes=notes)
 
     def _evaluate_finally(self, final: EvaluationConfig, summary: dict[str, Any]) -> dict[str, str]:
-        """Adds what `final_evaluation` finds to the summary; returns its notes."""
+        """Adds what `final_evaluation` finds of the best weights (those that `evaluate` takes) to the summary; returns its notes."""
+        load_weights(self.model, self.run.path)
         try:
             report = final.build(self._context()).report(self.model.eval())
         except StopRequested as request:
