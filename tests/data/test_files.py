@@ -51,6 +51,13 @@ def test_bad_bytes_are_named_by_line_and_offset(tmp_path: Path, monkeypatch: pyt
         list(read_lines(path, CONFIG))
 
 
+def test_offsets_count_the_byte_order_mark(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.txt", b"\xef\xbb\xbfab\xff")
+    for read in (read_text, read_lines):
+        with pytest.raises(DataError, match=r"byte 5 \(0xff\)"):
+            list(read(path, CONFIG))
+
+
 def test_a_character_cut_off_by_the_end_of_the_file_is_bad_too(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"line 1: byte 2 \(0xe4\)"):
         list(read_text(write(tmp_path / "a.txt", b"ab\xe4\xb8"), CONFIG))

@@ -1,6 +1,8 @@
 """The training stream: an order fixed by (seed, state), dealt to any number of ranks, resumed anywhere."""
 
+import multiprocessing
 import os
+import signal
 import time
 from collections import Counter
 
@@ -146,6 +148,18 @@ def test_workers_change_nothing(mode: dict[str, int], n_workers: int) -> None:
     state = torch.get_rng_state()
     assert take(stream(mode, n_workers=n_workers), 9) == take(stream(mode), 9)
     assert torch.equal(torch.get_rng_state(), state), "the stream drew from the global generator"
+
+
+def test_workers_outlive_the_signals_that_stop_a_run() -> None:
+    """Those come to the whole group of processes, and the trainer still needs its workers until it has saved."""
+    steps = stream({"batch_size": 5}, n_workers=2).iterate(StreamState(seed=3))
+    next(steps)
+    for worker in multiprocessing.active_children():
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+            os.kill(worker.pid or 0, number)
+    assert [next(steps).state.consumed for _ in range(20)] == list(range(10, 110, 5))
+    steps.close()  # type: ignore[attr-defined]
+    assert not multiprocessing.active_children()
 
 
 def fails(batch: Batch) -> Example:
