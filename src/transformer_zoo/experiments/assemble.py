@@ -149,4 +149,4 @@ def world() -> World:
 
 
 def _model_name(config: ExperimentConfig) -> str:
-    return f"model={config.recipe.name or kind_of(type(config.model))}"
+    return f"model={config.recipe.model or kind_of(type(config.model))}"
