@@ -38,11 +38,11 @@ def test_every_pair_fits_or_is_refused(model: str, objective: str):
 
 
 def test_the_refusals_name_both_sides_and_the_way_out():
-    with pytest.raises(ConfigError, match=r"objective=mlm .*model=GPT-2 is causal .*model=bert, or objective=clm"):
+    with pytest.raises(ConfigError, match=r"objective=mlm .*model=gpt2 is causal .*model=bert, or objective=clm"):
         check(config("model=gpt2", "objective=mlm"))
-    with pytest.raises(ConfigError, match=r"objective=clm .*model=BERT is not causal .*model=gpt2"):
+    with pytest.raises(ConfigError, match=r"objective=clm .*model=bert is not causal .*model=gpt2"):
         check(config("model=bert", "objective=clm"))
-    with pytest.raises(ConfigError, match=r"objective=translation .*a source and a target, but model=BERT reads one sequence"):
+    with pytest.raises(ConfigError, match=r"objective=translation .*a source and a target, but model=bert reads one sequence"):
         check(config("model=bert", "objective=translation"))
 
 
