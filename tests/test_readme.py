@@ -11,6 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 TRAINING = {"train", "compare", "ablate"}
 CUT = ["training.steps=2", "training.batch_size=4"]
+LITTLE = ["data.n_documents=100", "data.n_held_out=20"]
+"""Besides two steps, the built-in language is cut so that most time is not spent on generating it."""
 WORDS = ["the", "old", "man", "saw", "a", "small", "dog", "near", "her", "river", "and", "his", "sister", "gave", "it", "some", "bread"]
 
 
@@ -27,7 +29,9 @@ def commands(document: str) -> list[list[str]]:
 
 
 def cut_short(arguments: list[str]) -> list[str]:
-    return [*arguments, *CUT] if arguments[0] in TRAINING else arguments
+    if arguments[0] not in TRAINING:
+        return arguments
+    return [*arguments, *CUT, *(LITTLE if "data=pocket" in arguments else [])]
 
 
 def sentence(number: int) -> str:

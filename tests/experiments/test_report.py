@@ -17,7 +17,7 @@ from transformer_zoo.errors import RunNotFoundError
 from transformer_zoo.experiments.report import mean_curve, report, study_files
 from transformer_zoo.experiments.results import find_runs, group_runs, read_run
 from transformer_zoo.experiments.svg import Series, figure, line_chart, nice_ticks, short_number
-from transformer_zoo.experiments.tables import spread_text, summarise, summary_md, summary_tex
+from transformer_zoo.experiments.tables import Row, best_rows, spread_text, summarise, summary_md, summary_tex
 
 
 def write_run(folder: Path, *, model: str = "bert", seed: int = 0, status: str = "done", reason: str | None = None, loss: float = 2.0) -> Path:
@@ -107,6 +107,20 @@ def test_best_is_marked_by_the_metric_s_own_direction(runs: Path) -> None:
     assert "validation/loss ↓" in text
     assert "validation/mlm_accuracy ↑" in text
     assert "**1.900**" in text
+
+
+def test_nothing_is_called_best_where_tasks_differ(runs: Path) -> None:
+    config = yaml.safe_load((runs / "c" / "config.yaml").read_text())
+    (runs / "c" / "config.yaml").write_text(yaml.safe_dump(config | {"objective": {"kind": "mlm", "mask_ratio": 0.3}}))
+    assert "**" not in summary_md(summarise(group_runs(find_runs([runs]))))
+
+
+def test_per_token_figures_are_not_compared_between_tokenizers() -> None:
+    cells: dict[str, tuple[float, float | None]] = {
+        name: (value, None) for name, value in (("validation/loss", 1.0), ("validation/bits_per_byte", 1.0), ("validation/bleu", 1.0))
+    }
+    rows = [Row(label=kind, finished=1, planned=1, sizes={}, cells=cells, task="clm", tokens=kind) for kind in ("bpe", "word")]
+    assert set(best_rows(rows)) == {"validation/bits_per_byte", "validation/bleu"}
 
 
 def test_latex_escapes_and_balances(runs: Path) -> None:

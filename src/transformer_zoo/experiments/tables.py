@@ -11,6 +11,10 @@ from transformer_zoo.experiments.svg import short_number
 
 NO_SPREAD = "n=1, no spread"
 FIRST = ("loss", "perplexity", "bits_per_byte")
+TEXT_METRICS = ("bleu", "chrf")
+"""Metrics of whole texts, which no tokenizer or objective changes."""
+TRAINING_ONLY = ("objective.label_smoothing",)
+"""Settings of an objective that held-out losses do not know of."""
 SIZES = ("parameters", "steps", "tokens", "seconds", "tokens_per_second", "peak_memory_bytes")
 
 
@@ -23,6 +27,10 @@ class Row:
     planned: int
     sizes: dict[str, float]
     cells: dict[str, tuple[float, float | None]]
+    task: str = ""
+    """What is predicted on which data, as text; losses of different tasks cannot be compared."""
+    tokens: str = ""
+    """The tokenizer's settings as text; per-token figures of different tokenizers cannot be compared either."""
 
 
 def scores(groups: Sequence[Group]) -> list[str]:
@@ -43,9 +51,17 @@ def summarise(groups: Sequence[Group]) -> list[Row]:
             planned=len(group.runs),
             sizes={name: mean_and_deviation(group.sizes(name))[0] for name in SIZES},
             cells={name: mean_and_deviation(group.values(name)) for name in columns},
+            task=_settings(group, "objective.", "data."),
+            tokens=_settings(group, "tokenizer."),
         )
         for group in groups
     ]
+
+
+def _settings(group: Group, *sections: str) -> str:
+    """Some sections of the group's settings as text; what only training knows of is left out."""
+    config = group.runs[0].config
+    return repr(sorted((key, str(value)) for key, value in config.items() if key.startswith(sections) and key not in TRAINING_ONLY))
 
 
 def best_rows(rows: Sequence[Row]) -> dict[str, int]:
@@ -53,9 +69,18 @@ def best_rows(rows: Sequence[Row]) -> dict[str, int]:
     best = {}
     for name in rows[0].cells if rows else ():
         means = {number: row.cells[name][0] for number, row in enumerate(rows) if math.isfinite(row.cells[name][0])}
-        if len(means) > 1:
+        if len(means) > 1 and _comparable(name, [rows[number] for number in means]):
             best[name] = (max if higher_is_better(name) else min)(means, key=means.__getitem__)
     return best
+
+
+def _comparable(name: str, rows: Sequence[Row]) -> bool:
+    """Whether a metric means the same in all rows: BLEU always does, bits per byte for one task, what is counted per token for one tokenizer."""
+    measure = name.split("/")[-1]
+    if measure in TEXT_METRICS:
+        return True
+    same_tokens = measure == "bits_per_byte" or len({row.tokens for row in rows}) == 1
+    return same_tokens and len({row.task for row in rows}) == 1
 
 
 def spread_text(mean: float, deviation: float | None) -> str:
