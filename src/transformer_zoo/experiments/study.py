@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from transformer_zoo.data.module import DataModule
 from transformer_zoo.errors import ConfigError, StoppedError, ZooError
 from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.experiments.convert import to_dict
@@ -102,7 +103,7 @@ def compare(
     `match=parameters` sets every model's width so that its size comes closest to the first one's. All contestants use the first one's
     tokenizer unless `overrides` choose one. With `plan` nothing is trained. Raises ConfigError before anything is trained.
     """
-    compose, count = compose or _compose, count or _count
+    compose, count = compose or _compose, count or counter()
     if match not in MATCHES:
         raise ConfigError(f"match={match}: expected one of {', '.join(MATCHES)}")
     if len(set(models)) < len(models) or not models:
@@ -174,10 +175,22 @@ def _compose(overrides: Sequence[str]) -> ExperimentConfig:
     return experiment(overrides)
 
 
-def _count(config: ExperimentConfig) -> int:
-    from transformer_zoo.experiments.assemble import parameter_count
+def counter() -> Count:
+    """Counts parameters, opening the data for its vocabulary once for all models that share data and tokenizer."""
+    from transformer_zoo.experiments import assemble
 
-    return parameter_count(config)
+    opened: dict[str, DataModule] = {}
+
+    def count(config: ExperimentConfig) -> int:
+        key = json.dumps([to_dict(config.data), to_dict(config.tokenizer), type(config.objective).__name__], default=str)
+        if key not in opened:
+            opened[key] = assemble.open_data(config)
+        data = opened[key]
+        objective = assemble.build_objective(config.objective, data, data.vocabulary)
+        model = assemble.build_on_meta(config.model, data.vocabulary.size, objective.needs().heads)
+        return sum(parameter.numel() for parameter in model.parameters())
+
+    return count
 
 
 def _train(config: ExperimentConfig, overrides: Sequence[str]) -> None:
