@@ -153,11 +153,12 @@ def test_workers_change_nothing(mode: dict[str, int], n_workers: int) -> None:
 def test_workers_outlive_the_signals_that_stop_a_run() -> None:
     """Those come to the whole group of processes, and the trainer still needs its workers until it has saved."""
     steps = stream({"batch_size": 5}, n_workers=2).iterate(StreamState(seed=3))
-    next(steps)
+    for _ in range(4):  # by then both workers are up
+        next(steps)
     for worker in multiprocessing.active_children():
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
             os.kill(worker.pid or 0, number)
-    assert [next(steps).state.consumed for _ in range(20)] == list(range(10, 110, 5))
+    assert [next(steps).state.consumed for _ in range(20)] == list(range(25, 125, 5))
     steps.close()  # type: ignore[attr-defined]
     assert not multiprocessing.active_children()
 

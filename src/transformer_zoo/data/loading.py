@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data._utils import signal_handling
 
 from transformer_zoo.errors import DataError, ZooError
 
@@ -103,12 +104,14 @@ def load(
         iterator = iter(loader)
     while True:
         try:
-            made = next(iterator)
+            try:
+                made = next(iterator)
+            except (OSError, EOFError) as error:  # a worker died while handing over; a RuntimeError that says so may come any moment
+                raise RuntimeError(str(error)) from error
         except StopIteration:
             return
-        except (RuntimeError, OSError, EOFError) as error:  # the last two when a worker dies while handing over
-            for worker in getattr(iterator, "_workers", ()):
-                worker.kill()  # they ignore gentler signals, and one that hangs would hold us up
+        except RuntimeError as error:
+            _end(iterator)
             cause = next(iter(str(error).splitlines()), type(error).__name__)
             what = f"took longer than {timeout:g} seconds" if "timed out" in cause else "died"
             raise DataError(f"a data worker {what} while making {describe(sent[0])} ({cause})") from error
@@ -117,3 +120,16 @@ def load(
             logger.error("%s", made.trace)
             raise DataError(f"data worker {made.worker} failed while making {describe(task)}: {made.message}")
         yield task, made
+
+
+def _end(iterator: Any) -> None:
+    """Kill the workers of a loader: they ignore gentler signals, and one that hangs would hold us up. PyTorch turns the death of a worker
+    it watches into an exception at whatever place we happen to be, so it is told first to watch them no longer."""
+    if getattr(iterator, "_worker_pids_set", False):
+        signal_handling._remove_worker_pids(id(iterator))
+        iterator._worker_pids_set = False
+    workers = getattr(iterator, "_workers", ())
+    for worker in workers:
+        worker.kill()
+    for worker in workers:
+        worker.join(5)
