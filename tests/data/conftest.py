@@ -4,12 +4,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from tiny_data import WORDS, GivenSource
 
 from transformer_zoo.data.base import Form
 from transformer_zoo.data.preparing import write_split
 from transformer_zoo.data.store import Store, open_or_build
 from transformer_zoo.data.tokenizers import Tokenizer, WordTokenizerConfig
+
+settings.register_profile("patient", deadline=None)  # how long an example takes says nothing on a busy machine
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")
