@@ -67,6 +67,8 @@ def generate(arguments: Arguments) -> int:
 
     given = {key: value for key in ("prompt", "source", "text") if (value := arguments.take(key)) is not None}
     run = _run_of(arguments)
+    if any(word.startswith("generation.") for word in arguments.words) and not any(word.startswith("generation=") for word in arguments.words):
+        arguments.words.insert(0, "generation=beam" if "source" in given else "generation=sampling")  # what is used where nothing is chosen
     config = generation(arguments.words, config_dirs=arguments.config_dirs)
     if _shown(arguments, config):
         return 0
