@@ -34,7 +34,7 @@ def test_one_table_with_every_model_and_its_best_possible_loss(shown: tuple[str,
 
 
 def test_samples_of_all_three(shown: tuple[str, Path]) -> None:
-    assert re.search(r"text +.*\[MASK\].*\n +\[MASK\] +\S+ \d+%, .*\n +it was +\w+", shown[0])
+    assert re.search(r"text +.*\[MASK\].*\n +\[MASK\] +\S+ \d+%, .*\n +truth +\w+", shown[0])
     assert "  generated  " in shown[0]
     assert re.search(r"source +.+\n +model.*\n +reference +.+", shown[0])
 

@@ -87,7 +87,7 @@ def _filled(run: LoadedRun, source: Source) -> list[str]:
     shown = " ".join([*words[:place], MASK, *words[place + 1 :]])
     filled = fill_mask(run.model, run.tokenizer, shown, top_k=3, device=run.device)
     found = ", ".join(f"{one.token} {one.probability:.0%}" for one in filled.candidates[0])
-    return [f"text       {shown}", f"{MASK}     {found}", f"it was     {words[place]}"]
+    return [f"text       {shown}", f"{MASK}     {found}", f"truth      {words[place]}"]
 
 
 def _tagged(source: Source) -> Iterator[tuple[list[str], list[str]]]:
@@ -99,12 +99,13 @@ def _continued(run: LoadedRun, _: Source) -> list[str]:
     """The beginning of a document, from nothing."""
     generator = SamplingConfig(temperature=0.8, max_new_tokens=40).build(seed=0)
     (text,) = continue_prompts(run.model, run.tokenizer, [""], generator, begins_document=True, device=run.device)  # type: ignore[arg-type]
-    return [f"generated  {text}"]
+    whole = text.rpartition(" .")[0]
+    return [f"generated  {whole + ' .' if whole else text}"]
 
 
 def _translated(run: LoadedRun, source: Source) -> list[str]:
-    """The first held-out sentence that is not short."""
-    text, reference = next(pair for pair in source.parallel("test") if len(pair[0].split()) > 7)
+    """The first held-out sentence that is long."""
+    text, reference = next(pair for pair in source.parallel("test") if len(pair[0].split()) > 10)
     (translation,) = translate(run.model, run.tokenizer, [text], BeamConfig().build(), device=run.device)  # type: ignore[arg-type]
     return [f"source     {text}", f"model      {translation}", f"reference  {reference}"]
 
@@ -112,7 +113,7 @@ def _translated(run: LoadedRun, source: Source) -> list[str]:
 CONTESTANTS = (
     Contestant(
         name="BERT",
-        title="BERT: hidden words and next sentence",
+        title="BERT: hidden words, next sentence",
         objective="mlm_nsp",
         overrides=("experiment=pocket_bert",),
         score=_bert_score,
@@ -197,7 +198,7 @@ def _chart(outcome: Outcome, axis: str) -> str:
 
 def _page(outcomes: Sequence[Outcome], rows: Sequence[Sequence[str]]) -> str:
     charts = [f"<figure><h3>{escape(one.contestant.title)}</h3>{by_axis(partial(_chart, one))}</figure>" for one in outcomes]
-    lines = ((1, "training"), (0, "held out"))
+    lines = ((1, "training (with label smoothing in translation)"), (0, "held out"))
     legend = "".join(f'<li><i class="c{colour}"></i>{text}</li>' for colour, text in lines)
     samples = "".join(
         f"<h3>{escape(one.contestant.name)}</h3><blockquote>{'<br>'.join(_labelled(line) for line in one.samples)}</blockquote>" for one in outcomes
@@ -216,5 +217,5 @@ def _page(outcomes: Sequence[Outcome], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _labelled(line: str) -> str:
-    label, _, text = line.partition(" ")
+    label, _, text = line.partition("  ")
     return f'<span class="soft">{escape(label)}</span> {escape(text.strip())}'
