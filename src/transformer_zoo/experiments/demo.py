@@ -209,7 +209,7 @@ def _page(outcomes: Sequence[Outcome], rows: Sequence[Sequence[str]]) -> str:
     )
     return page(
         "transformer_zoo: three models on the built-in language",
-        f"<p>{escape(explained)}</p><section>{table(HEADER, rows)}</section>"
+        f"<section><p>{escape(explained)}</p>{table(HEADER, rows)}</section>"
         f"<section><h2>Curves</h2>{axis_choice()}"
         f'<ul class="legend">{legend}</ul>'
         f'<div class="grid-of-charts">{"".join(charts)}</div></section><section><h2>What they learnt</h2>{samples}</section>',
