@@ -162,6 +162,9 @@ class SequenceInputs(Inputs):
 
     token_ids: Tensor  # [B, T] int64
     valid: Tensor | None = None  # [B, T] bool; None: no padding
+    any_padding: bool = False
+    """Padding may stand anywhere in a row; otherwise it stands at the end, where a causal model never looks."""
+    positions: Tensor | None = None  # [B, T] int64: where each token stands; None: 0, 1, 2 …
     segment_ids: Tensor | None = None  # [B, T] int64
     document_ids: Tensor | None = None  # [B, T] int64: positions of different documents do not see each other
     prefix_length: Tensor | None = None  # [B] int64: leading positions that all may see (prefix mask)

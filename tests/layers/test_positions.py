@@ -15,7 +15,7 @@ from transformer_zoo.layers.positions import (
     t5_buckets,
 )
 
-SHAPE = PositionShape(embedding_width=6, n_heads=4, head_width=8, max_length=32, causal=True)
+SHAPE = PositionShape(d_model=6, embedding_width=6, n_heads=4, head_width=8, max_length=32, causal=True)
 
 
 def test_sinusoidal_values_are_the_papers():

@@ -42,6 +42,7 @@ SLOTS: dict[str, dict[str, type[Config]]] = {
         "normal": initialization.NormalConfig,
         "truncated_normal": initialization.TruncatedNormalConfig,
         "xavier": initialization.XavierConfig,
+        "fan_in": initialization.FanInConfig,
     },
     "model/vocabulary_head": {"lm": heads.LMHeadConfig, "mlm": heads.MLMHeadConfig},
     "objective": {

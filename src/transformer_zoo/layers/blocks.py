@@ -23,9 +23,13 @@ class NormPlacementConfig(Config):
     final: ClassVar[bool]
     """Whether the stack ends with one more norm, because the last block's output is not normalised."""
 
-    def branch(self, norm: NormConfig, d_model: int) -> tuple[nn.Module, nn.Module, nn.Module]:
-        """The modules for `before`, `after` and `outer`."""
+    def branch(self, norm: NormConfig, d_model: int, *, first: bool) -> tuple[nn.Module, nn.Module, nn.Module]:
+        """The modules for `before`, `after` and `outer`; `first` is the branch that meets the embeddings."""
         raise NotImplementedError("abstract")
+
+    def after_stack(self, norm: NormConfig, d_model: int, dropout: float) -> nn.Module:
+        """What the last block's output passes."""
+        return norm.build(d_model) if self.final else nn.Identity()
 
 
 @dataclass(kw_only=True)
@@ -34,8 +38,18 @@ class PreNormConfig(NormPlacementConfig):
 
     final: ClassVar[bool] = True
 
-    def branch(self, norm: NormConfig, d_model: int) -> tuple[nn.Module, nn.Module, nn.Module]:
-        return norm.build(d_model), nn.Identity(), nn.Identity()
+    skip_first: bool = False
+    """Whether the stack's very first branch goes without, since its input, the embeddings, is normalised already (ModernBERT)."""
+    final_dropout: bool = False
+    """Whether dropout follows the final norm (T5)."""
+
+    def branch(self, norm: NormConfig, d_model: int, *, first: bool) -> tuple[nn.Module, nn.Module, nn.Module]:
+        before = nn.Identity() if first and self.skip_first else norm.build(d_model)
+        return before, nn.Identity(), nn.Identity()
+
+    def after_stack(self, norm: NormConfig, d_model: int, dropout: float) -> nn.Module:
+        final = super().after_stack(norm, d_model, dropout)
+        return nn.Sequential(final, nn.Dropout(dropout)) if self.final_dropout else final
 
 
 @dataclass(kw_only=True)
@@ -44,7 +58,7 @@ class PostNormConfig(NormPlacementConfig):
 
     final: ClassVar[bool] = False
 
-    def branch(self, norm: NormConfig, d_model: int) -> tuple[nn.Module, nn.Module, nn.Module]:
+    def branch(self, norm: NormConfig, d_model: int, *, first: bool) -> tuple[nn.Module, nn.Module, nn.Module]:
         return nn.Identity(), nn.Identity(), norm.build(d_model)
 
 
@@ -54,7 +68,7 @@ class SandwichNormConfig(NormPlacementConfig):
 
     final: ClassVar[bool] = True
 
-    def branch(self, norm: NormConfig, d_model: int) -> tuple[nn.Module, nn.Module, nn.Module]:
+    def branch(self, norm: NormConfig, d_model: int, *, first: bool) -> tuple[nn.Module, nn.Module, nn.Module]:
         return norm.build(d_model), norm.build(d_model), nn.Identity()
 
 
@@ -73,12 +87,16 @@ class Residual(nn.Module):
         return self.outer(x + self.dropout(self.after(y)))
 
 
+SiteKey = tuple[str, int]
+"""Which position scheme (a kind of layer, or "" for the stack's own), and which of its sites."""
+
+
 @dataclass
 class Scene:
     """What every block of a stack sees in one forward."""
 
     lower: MaskLowering
-    sites: dict[int, Site]
+    sites: dict[SiteKey, Site]
     memory: Tensor | None = None  # [B, S, D]
     memory_mask: LoweredMask | None = None
 
@@ -109,15 +127,20 @@ class Block(nn.Module):
         d_model: int,
         dropout: float,
         mask: Mask,
+        first: bool,
     ) -> None:
         super().__init__()
         self.attention, self.cross_attention, self.feedforward = attention, cross_attention, feedforward
-        self.around_attention = Residual(*placement.branch(norm, d_model), dropout=dropout)
-        self.around_cross = Residual(*placement.branch(norm, d_model), dropout=dropout) if cross_attention is not None else None
-        self.around_feedforward = Residual(*placement.branch(norm, d_model), dropout=dropout)
+
+        def around(first: bool = False) -> Residual:
+            return Residual(*placement.branch(norm, d_model, first=first), dropout=dropout)
+
+        self.around_attention = around(first)
+        self.around_cross = around() if cross_attention is not None else None
+        self.around_feedforward = around()
         self.mask = mask & attention.own_mask
 
-    def forward(self, x: Tensor, scene: Scene, site_key: int, cache: BlockCache | None = None) -> Tensor:
+    def forward(self, x: Tensor, scene: Scene, site_key: SiteKey, cache: BlockCache | None = None) -> Tensor:
         """[B,T,D] -> [B,T,D]."""
         y = self.attention(
             self.around_attention.enter(x),

@@ -60,12 +60,15 @@ class LMHeadConfig(VocabularyHeadConfig):
     """Whether the vocabulary matrix is the embedding table."""
     bias: bool = False
     """Whether every token has a bias."""
+    scale: Annotated[str, OneOf("none", "d_model")] = "none"
+    """`d_model`: hidden states are divided by the root of d_model (T5, whose tied embeddings have deviation 1)."""
 
     def build(self, *, d_model: int, vocab_size: int, embedding: nn.Embedding, norm: NormConfig) -> VocabularyHead:
         width = embedding.embedding_dim if self.tied else d_model
         transform = nn.Linear(d_model, width, bias=False) if width != d_model else nn.Identity()
         tied_to = embedding if self.tied else None
-        return VocabularyHead(transform=transform, vocab_size=vocab_size, width=width, tied_to=tied_to, bias=self.bias)
+        scale = d_model**-0.5 if self.scale == "d_model" else 1.0
+        return VocabularyHead(transform=transform, vocab_size=vocab_size, width=width, tied_to=tied_to, bias=self.bias, scale=scale)
 
 
 @dataclass(kw_only=True)
@@ -74,6 +77,8 @@ class MLMHeadConfig(VocabularyHeadConfig):
 
     activation: Activation = "gelu"
     """After the projection."""
+    transform_bias: bool = True
+    """Whether the projection has a bias."""
     tied: bool = True
     """Whether the vocabulary matrix is the embedding table."""
     bias: bool = True
@@ -81,7 +86,7 @@ class MLMHeadConfig(VocabularyHeadConfig):
 
     def build(self, *, d_model: int, vocab_size: int, embedding: nn.Embedding, norm: NormConfig) -> VocabularyHead:
         width = embedding.embedding_dim if self.tied else d_model
-        transform = Transform(d_model, width, self.activation, norm)
+        transform = Transform(d_model, width, self.activation, norm, bias=self.transform_bias)
         tied_to = embedding if self.tied else None
         return VocabularyHead(transform=transform, vocab_size=vocab_size, width=width, tied_to=tied_to, bias=self.bias)
 
@@ -89,9 +94,9 @@ class MLMHeadConfig(VocabularyHeadConfig):
 class Transform(nn.Module):
     """norm(activation(dense(x)))."""
 
-    def __init__(self, d_model: int, width: int, activation: str, norm: NormConfig) -> None:
+    def __init__(self, d_model: int, width: int, activation: str, norm: NormConfig, *, bias: bool) -> None:
         super().__init__()
-        self.dense = nn.Linear(d_model, width)
+        self.dense = nn.Linear(d_model, width, bias=bias)
         self.activation = ACTIVATIONS[activation]
         self.norm = norm.build(width)
 
@@ -106,41 +111,70 @@ class ClassifierConfig(Config):
     pooling: Pooling = "first"
     """What stands for a whole sequence: its first token's state, the mean over tokens, or its last token's state (for causal models)."""
     transform: bool = True
-    """Whether the pooled state passes a projection with tanh first (BERT's pooler)."""
+    """Whether the pooled state passes a projection and an activation first (BERT's pooler)."""
+    activation: Activation = "tanh"
+    """After that projection."""
+    transform_bias: bool = True
+    """Whether that projection has a bias."""
+    normalize: bool = False
+    """Whether the model's norm follows that activation (ModernBERT)."""
+    transform_tokens: bool = False
+    """Whether every token's state passes such a projection before it is tagged (ModernBERT)."""
+    input_dropout: Probability = 0.0
+    """Of the pooled state, before that projection (RoBERTa)."""
     dropout: Probability = 0.1
     """Before the classifier."""
 
-    def build_sequence(self, *, d_model: int, n_classes: int) -> "SequenceClassifier":
-        return SequenceClassifier(self, d_model=d_model, n_classes=n_classes)
+    def build_sequence(self, *, d_model: int, n_classes: int, norm: NormConfig) -> "SequenceClassifier":
+        return SequenceClassifier(self, d_model=d_model, n_classes=n_classes, norm=norm)
 
-    def build_token(self, *, d_model: int, n_classes: int) -> "TokenClassifier":
-        return TokenClassifier(self, d_model=d_model, n_classes=n_classes)
+    def build_token(self, *, d_model: int, n_classes: int, norm: NormConfig) -> "TokenClassifier":
+        return TokenClassifier(self, d_model=d_model, n_classes=n_classes, norm=norm)
+
+    def build_transform(self, d_model: int, norm: NormConfig) -> nn.Sequential:
+        """[..., D] -> [..., D]: projection, activation and, where wanted, norm."""
+        last = [norm.build(d_model)] if self.normalize else []
+        return nn.Sequential(nn.Linear(d_model, d_model, bias=self.transform_bias), ActivationLayer(self.activation), *last)
+
+
+class ActivationLayer(nn.Module):
+    """An activation as a module."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.function = ACTIVATIONS[name]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
 
 
 class SequenceClassifier(nn.Module):
     """Hidden [B,T,D] -> logits [B,C]; with two classes it is the pair head of next-sentence prediction."""
 
-    def __init__(self, config: ClassifierConfig, *, d_model: int, n_classes: int) -> None:
+    def __init__(self, config: ClassifierConfig, *, d_model: int, n_classes: int, norm: NormConfig) -> None:
         super().__init__()
         self.pooling = config.pooling
-        self.pooler = nn.Sequential(nn.Linear(d_model, d_model), nn.Tanh()) if config.transform else nn.Identity()
+        self.input_dropout = nn.Dropout(config.input_dropout)
+        self.pooler = config.build_transform(d_model, norm) if config.transform else nn.Identity()
         self.dropout = nn.Dropout(config.dropout)
         self.classifier = nn.Linear(d_model, n_classes)
 
     def forward(self, hidden: Tensor, *, valid: Tensor | None, predict_at: Tensor | None) -> Tensor:
-        return self.classifier(self.dropout(self.pooler(pool(hidden, valid, self.pooling))))  # [B,T,D] -> [B,D] -> [B,C]
+        pooled = self.pooler(self.input_dropout(pool(hidden, valid, self.pooling)))  # [B,T,D] -> [B,D]
+        return self.classifier(self.dropout(pooled))  # [B,D] -> [B,C]
 
 
 class TokenClassifier(nn.Module):
     """Hidden [B,T,D] -> logits [B,T,C]."""
 
-    def __init__(self, config: ClassifierConfig, *, d_model: int, n_classes: int) -> None:
+    def __init__(self, config: ClassifierConfig, *, d_model: int, n_classes: int, norm: NormConfig) -> None:
         super().__init__()
+        self.transform = config.build_transform(d_model, norm) if config.transform_tokens else nn.Identity()
         self.dropout = nn.Dropout(config.dropout)
         self.classifier = nn.Linear(d_model, n_classes)
 
     def forward(self, hidden: Tensor, *, valid: Tensor | None, predict_at: Tensor | None) -> Tensor:
-        return self.classifier(self.dropout(hidden))
+        return self.classifier(self.dropout(self.transform(hidden)))
 
 
 def pool(hidden: Tensor, valid: Tensor | None, pooling: str) -> Tensor:

@@ -20,9 +20,17 @@ class InitializationConfig(Config):
         """Fills a projection [out, in] in place."""
         raise NotImplementedError("abstract")
 
+    def query(self, weight: Tensor, head_width: int) -> None:
+        """Fills the projection of the queries [H·E, in] in place."""
+        self.matrix(weight)
+
     def table(self, weight: Tensor) -> None:
         """Fills an embedding table [rows, width] in place."""
         raise NotImplementedError("abstract")
+
+    def bias_table(self, weight: Tensor, d_model: int) -> None:
+        """Fills a table of learned score biases [buckets, H] in place."""
+        self.table(weight)
 
     def position_table(self, weight: Tensor) -> None:
         """Fills a table of positions [length, width] in place."""
@@ -63,12 +71,35 @@ class TruncatedNormalConfig(InitializationConfig):
 
     std: PositiveFloat = 0.02
     """Deviation before truncation."""
+    scale_residual: bool = False
+    """Whether the last projection of each residual branch is divided by the root of their number (Megatron, ModernBERT)."""
 
     def matrix(self, weight: Tensor) -> None:
         nn.init.trunc_normal_(weight, std=self.std, a=-2 * self.std, b=2 * self.std)
 
     def table(self, weight: Tensor) -> None:
         self.matrix(weight)
+
+    def residual_factor(self, n_branches: int) -> float:
+        return 1 / math.sqrt(n_branches) if self.scale_residual else 1.0
+
+
+@dataclass(kw_only=True)
+class FanInConfig(InitializationConfig):
+    """Normal of deviation fan-in^-0.5; queries, whose scores are not scaled, smaller by the root of the head width, and tables of deviation 1
+    (T5, Raffel et al. 2020, https://arxiv.org/abs/1910.10683, in its authors' code)."""
+
+    def matrix(self, weight: Tensor) -> None:
+        nn.init.normal_(weight, std=weight.shape[1] ** -0.5)
+
+    def query(self, weight: Tensor, head_width: int) -> None:
+        nn.init.normal_(weight, std=(weight.shape[1] * head_width) ** -0.5)
+
+    def table(self, weight: Tensor) -> None:
+        nn.init.normal_(weight, std=1.0)
+
+    def bias_table(self, weight: Tensor, d_model: int) -> None:
+        nn.init.normal_(weight, std=d_model**-0.5)
 
 
 @dataclass(kw_only=True)

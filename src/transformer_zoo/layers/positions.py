@@ -13,7 +13,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from transformer_zoo.layers.initialization import InitializationConfig
-from transformer_zoo.settings import Config, PositiveFloat, PositiveInt, Range
+from transformer_zoo.settings import Config, NaturalInt, OneOf, PositiveFloat, PositiveInt, Range
 
 
 @dataclass
@@ -43,6 +43,7 @@ def rotate_half(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
 class PositionShape:
     """The sizes a parent gives a position scheme."""
 
+    d_model: int
     embedding_width: int
     n_heads: int
     head_width: int
@@ -97,23 +98,26 @@ class NoPositionsConfig(PositionsConfig):
 class LearnedConfig(PositionsConfig):
     """A learned vector for each position (Gehring et al. 2017; BERT, GPT-2)."""
 
+    offset: NaturalInt = 0
+    """Rows of the table in front of the first position's, kept for padding (RoBERTa, BART: 2)."""
+
     def build(self, shape: PositionShape) -> "LearnedPositions":
-        return LearnedPositions(shape)
+        return LearnedPositions(self, shape)
 
 
 class LearnedPositions(Positions):
-    """A table [max_length, W]."""
+    """A table [offset + max_length, W]; position i is row offset + i."""
 
-    def __init__(self, shape: PositionShape) -> None:
+    def __init__(self, config: LearnedConfig, shape: PositionShape) -> None:
         super().__init__()
-        self.max_length = shape.max_length
-        self.table = nn.Embedding(shape.max_length, shape.embedding_width)
+        self.max_length, self.offset = shape.max_length, config.offset
+        self.table = nn.Embedding(config.offset + shape.max_length, shape.embedding_width)
 
     def initialize(self, law: InitializationConfig, residual_factor: float) -> None:
         law.position_table(self.table.weight)
 
     def embed(self, x: Tensor, index: Tensor) -> Tensor:
-        return x + self.table(index)
+        return x + self.table(index + self.offset if self.offset else index)
 
 
 @dataclass(kw_only=True)
@@ -122,23 +126,28 @@ class SinusoidalConfig(PositionsConfig):
 
     base: PositiveFloat = 10000.0
     """The longest wavelength is 2π times this."""
+    layout: Annotated[str, OneOf("interleaved", "halves")] = "interleaved"
+    """`interleaved`: sines in the even features, cosines in the odd ones (the paper); `halves`: first all sines, then all cosines (tensor2tensor,
+    Marian)."""
 
     def build(self, shape: PositionShape) -> "SinusoidalPositions":
         return SinusoidalPositions(self, shape)
 
 
 class SinusoidalPositions(Positions):
-    """Sines in the even features, cosines in the odd ones, as the paper has it."""
+    """Sines and cosines of each frequency, side by side or in two halves."""
 
     def __init__(self, config: SinusoidalConfig, shape: PositionShape) -> None:
         super().__init__()
         self.base, self.width = config.base, shape.embedding_width
+        self.pattern = "... w two -> ... (w two)" if config.layout == "interleaved" else "... w two -> ... (two w)"
 
     def embed(self, x: Tensor, index: Tensor) -> Tensor:
-        frequencies = _frequencies(self.base, self.width, x.device)  # [ceil(W/2)]
-        angles = index.unsqueeze(-1) * frequencies  # [T or B,T, ceil(W/2)]
-        waves = torch.stack((angles.sin(), angles.cos()), dim=-1)
-        return x + rearrange(waves, "... w two -> ... (w two)")[..., : self.width].to(x.dtype)
+        # In single precision an angle of some hundred turns would be off in the fifth digit; Apple's devices have nothing better.
+        dtype = torch.float32 if x.device.type == "mps" else torch.float64
+        angles = index.unsqueeze(-1) * _frequencies(self.base, self.width, x.device, dtype)  # [T or B,T, ceil(W/2)]
+        waves = torch.stack((angles.sin(), angles.cos()), dim=-1)  # [T or B,T, ceil(W/2), 2]
+        return x + rearrange(waves, self.pattern)[..., : self.width].to(x.dtype)
 
 
 @dataclass(kw_only=True)
@@ -239,6 +248,10 @@ class T5Positions(Positions):
         super().__init__()
         self.n_buckets, self.max_distance, self.causal = config.n_buckets, config.max_distance, shape.causal
         self.table = nn.Embedding(config.n_buckets, shape.n_heads)
+        self.d_model = shape.d_model
+
+    def initialize(self, law: InitializationConfig, residual_factor: float) -> None:
+        law.bias_table(self.table.weight, self.d_model)
 
     def site(self, key: int, query_index: Tensor, key_index: Tensor) -> Site:
         buckets = t5_buckets(_distance(query_index, key_index), causal=self.causal, n_buckets=self.n_buckets, max_distance=self.max_distance)
@@ -259,8 +272,9 @@ def t5_buckets(distance: Tensor, *, causal: bool, n_buckets: int, max_distance: 
     return offset + torch.where(distance < exact, distance, logarithmic.clamp(max=n_buckets - 1))
 
 
-def _frequencies(base: float, width: int, device: torch.device) -> Tensor:
-    return base ** (-torch.arange(0, width, 2, device=device, dtype=torch.float32) / width)
+def _frequencies(base: float, width: int, device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:
+    """[ceil(width/2)]: 1, base^(-2/width), base^(-4/width) …"""
+    return 1.0 / base ** (torch.arange(0, width, 2, device=device, dtype=dtype) / width)
 
 
 def _distance(query_index: Tensor, key_index: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Stacks: which block runs when."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from transformer_zoo.layers.blocks import Block, BlockCache, Scene
 from transformer_zoo.layers.masks import LoweredMask, MaskLowering, MaskOperands
 from transformer_zoo.layers.positions import Positions
-from transformer_zoo.settings import Config
+from transformer_zoo.settings import Config, PositiveInt
 
 
 @dataclass(kw_only=True)
@@ -23,6 +23,10 @@ class StackConfig(Config):
         """For each layer in execution order the number of the block that runs there."""
         raise NotImplementedError("abstract")
 
+    def layer_problems(self, n_layers: int) -> list[str]:
+        """What does not fit this number of layers."""
+        return []
+
 
 @dataclass(kw_only=True)
 class PlainStackConfig(StackConfig):
@@ -34,23 +38,44 @@ class PlainStackConfig(StackConfig):
 
 @dataclass(kw_only=True)
 class SharedStackConfig(StackConfig):
-    """All layers share the parameters of one (ALBERT, Lan et al. 2020, https://arxiv.org/abs/1909.11942)."""
+    """Neighbouring layers share the parameters of one (ALBERT, Lan et al. 2020, https://arxiv.org/abs/1909.11942)."""
+
+    n_groups: PositiveInt = 1
+    """Sets of parameters; each serves an equal number of layers, one after another."""
+
+    def layer_problems(self, n_layers: int) -> list[str]:
+        if self.n_groups <= n_layers:
+            return []
+        return [f"stack.n_groups={self.n_groups} is more than n_layers={n_layers}: choose at most {n_layers}"]
 
     def schedule(self, n_layers: int) -> list[int]:
-        return [0] * n_layers
+        return [layer * self.n_groups // n_layers for layer in range(n_layers)]
 
 
 class Stack(nn.Module):
     """Runs blocks in the order of a schedule; owns the positions and the final norm.
 
-    `build_block` makes block i; a schedule may name a block more than once.
+    `build_block` makes block i; a schedule may name a block more than once. `kinds` names for each layer the kind it is of, "" where it is
+    as the model; `positions_of` holds the schemes of kinds that place tokens in their own way.
     """
 
-    def __init__(self, *, schedule: list[int], build_block: Callable[[], Block], positions: Positions, final_norm: nn.Module) -> None:
+    def __init__(
+        self,
+        *,
+        schedule: list[int],
+        build_block: Callable[[int], Block],
+        kinds: list[str],
+        positions: Positions,
+        positions_of: Mapping[str, Positions],
+        final_norm: nn.Module,
+    ) -> None:
         super().__init__()
         self.order = schedule
-        self.blocks = nn.ModuleList(build_block() for _ in range(max(schedule) + 1))
+        self.blocks = nn.ModuleList(build_block(number) for number in range(max(schedule) + 1))
         self.positions = positions
+        self.positions_of = nn.ModuleDict(positions_of)
+        self.schemes = [kind if kind in positions_of else "" for kind in kinds]
+        """For each layer the name of its position scheme; "" is the stack's own."""
         self.final_norm = final_norm
         self.recomputes = False
         """Gradient checkpointing: blocks are run again in the backward pass instead of keeping their activations."""
@@ -61,6 +86,18 @@ class Stack(nn.Module):
             block = self.blocks[number]
             assert isinstance(block, Block)
             yield block
+
+    def scheme(self, name: str) -> Positions:
+        """The position scheme of a kind of layer; the stack's own for ""."""
+        found = self.positions_of[name] if name else self.positions
+        assert isinstance(found, Positions)
+        return found
+
+    @property
+    def max_length(self) -> int | None:
+        """The longest sequence that every layer's positions can place; None: any."""
+        limits = [self.scheme(name).max_length for name in {"", *self.schemes}]
+        return min((limit for limit in limits if limit is not None), default=None)
 
     def forward(
         self,
@@ -74,8 +111,8 @@ class Stack(nn.Module):
         caches: list[BlockCache] | None = None,
     ) -> Tensor:
         """[B,T,D] -> [B,T,D]. Indices are positions, [T] or [B,T] for queries and [S] or [B,S] for keys, cached ones included."""
-        keys = [self.positions.site_key(layer) for layer in range(len(self.order))]
-        sites = {key: self.positions.site(key, query_index, key_index) for key in set(keys)}
+        keys = [(name, self.scheme(name).site_key(layer)) for layer, name in enumerate(self.schemes)]
+        sites = {key: self.scheme(key[0]).site(key[1], query_index, key_index) for key in dict.fromkeys(keys)}
         scene = Scene(lower=MaskLowering(operands), sites=sites, memory=memory, memory_mask=memory_mask)
         for layer, block in enumerate(self.schedule()):
             if self.recomputes and self.training and caches is None:

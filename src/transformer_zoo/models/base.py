@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -17,6 +17,7 @@ from transformer_zoo.layers.initialization import InitializationConfig
 from transformer_zoo.layers.norms import NormConfig
 from transformer_zoo.layers.positions import PositionsConfig
 from transformer_zoo.layers.stacks import Stack, StackConfig
+from transformer_zoo.models.parts import LayerConfig, Parts
 from transformer_zoo.records import HeadNeed, Inputs, ModelOutput
 from transformer_zoo.settings import Config, PositiveInt, Probability
 
@@ -74,11 +75,36 @@ class TransformerConfig(ModelConfig):
     """What scores the vocabulary, where the objective asks for it."""
     classifier: ClassifierConfig
     """What gives classes, where the objective asks for it."""
+    layers: dict[str, LayerConfig] = field(default_factory=dict)
+    """Kinds of layer by name, where they differ from the model."""
+    pattern: list[str] = field(default_factory=list)
+    """The kinds of the first layers, repeated over all others; empty: all are as the model."""
+
+    def parts(self) -> Parts:
+        """The slots as they stand on the model."""
+        return Parts(**{f.name: getattr(self, f.name) for f in fields(Parts)})
 
     def problems(self) -> list[str]:
         """Sizes that do not fit each other, all at once."""
-        problems = self.attention.shape_problems(self.d_model, self.n_heads)
-        return problems or self.positions.head_problems(self.attention.resolved_head_width(self.d_model, self.n_heads))
+        return self.part_problems("", self.parts()) + self.pattern_problems()
+
+    def part_problems(self, side: str, parts: Parts) -> list[str]:
+        """What does not fit in a stack of `parts`, each kind of layer told once."""
+        found = parts.problems(self.d_model)
+        for name, kind in self.layers.items():
+            found += [f"layers.{name}: {problem}" for problem in kind.resolve(parts).problems(self.d_model) if problem not in found]
+        found += self.stack.layer_problems(parts.n_layers)
+        return [f"{side}: {problem}" if side else problem for problem in found]
+
+    def pattern_problems(self) -> list[str]:
+        """Kinds that the pattern names and nobody describes, or the other way round; kinds that would have to share parameters."""
+        known, used = ", ".join(self.layers) or "none", set(self.pattern)
+        found = [f"pattern names {name!r}, which layers does not describe (it has {known})" for name in sorted(used - self.layers.keys())]
+        found += [f"layers describes {name!r}, which pattern does not name" for name in sorted(self.layers.keys() - used)]
+        schedule = self.stack.schedule(self.n_layers)
+        if not found and len({(number, kind) for number, kind in zip(schedule, self.parts().kinds(self.pattern), strict=True)}) > len(set(schedule)):
+            found.append("pattern gives layers that share their parameters different kinds: choose model/stack=plain")
+        return found
 
 
 class Model(nn.Module, ABC):
@@ -97,8 +123,7 @@ class Model(nn.Module, ABC):
     @property
     def max_length(self) -> int | None:
         """The longest sequence, in tokens, that its positions can place; None: any."""
-        limits = [stack.positions.max_length for stack in self.stacks() if stack.positions.max_length is not None]
-        return min(limits, default=None)
+        return min((stack.max_length for stack in self.stacks() if stack.max_length is not None), default=None)
 
     def set_gradient_checkpointing(self, on: bool) -> None:
         """Whether training recomputes blocks in the backward pass (less memory, about a third more time)."""

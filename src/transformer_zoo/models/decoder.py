@@ -12,7 +12,7 @@ from transformer_zoo.layers.cache import AttentionCache
 from transformer_zoo.layers.initialization import initialize
 from transformer_zoo.layers.masks import Causal, MaskOperands, Padding, Prefix, SameDocument
 from transformer_zoo.layers.stacks import Stack
-from transformer_zoo.models.assembly import build_embeddings, build_heads, build_stack, shared_parts
+from transformer_zoo.models.assembly import build_embeddings, build_heads, build_stack
 from transformer_zoo.models.base import DecodingState, Model, TransformerConfig, slots
 from transformer_zoo.records import HeadNeed, Inputs, ModelOutput, SequenceInputs
 
@@ -33,23 +33,25 @@ class Decoder(Model):
 
     def __init__(self, config: DecoderConfig, *, vocab_size: int, heads: Mapping[str, HeadNeed]) -> None:
         super().__init__()
-        self.embeddings = build_embeddings(config, vocab_size)
+        parts = config.parts()
+        self.embeddings = build_embeddings(config, vocab_size, parts)
         mask = (Causal() | Prefix()) & SameDocument() & Padding()
-        self.stack = build_stack(config, shared_parts(config), mask=mask, causal=True)
-        self.heads = build_heads(config, heads, vocab_size, self.embeddings.token)
+        self.stack = build_stack(config, parts, mask=mask, causal=True)
+        self.heads = build_heads(config, heads, vocab_size, self.embeddings.token, parts)
         initialize(self, config.initialization, n_branches=2 * config.n_layers)
 
     def stacks(self) -> Iterator[Stack]:
         yield self.stack
 
     def forward(self, inputs: SequenceInputs) -> ModelOutput:
-        index = slots(0, inputs.token_ids.shape[1], inputs.token_ids)  # [T]
+        places = slots(0, inputs.token_ids.shape[1], inputs.token_ids)  # [T]
+        index = places if inputs.positions is None else inputs.positions  # [T] or [B,T]
         x = self.embeddings(inputs.token_ids, inputs.segment_ids, index, self.stack.positions)  # [B,T,D]
         operands = MaskOperands(
-            query_slots=index,
-            key_slots=index,
-            # Rows are padded at the end, where no earlier position looks: without a prefix padding needs no mask.
-            key_valid=inputs.valid if inputs.prefix_length is not None else None,
+            query_slots=places,
+            key_slots=places,
+            # At the end of a row, where no earlier position looks, padding needs no mask.
+            key_valid=inputs.valid if inputs.any_padding or inputs.prefix_length is not None else None,
             query_documents=inputs.document_ids,
             key_documents=inputs.document_ids,
             prefix_length=inputs.prefix_length,

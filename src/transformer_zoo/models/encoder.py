@@ -7,7 +7,7 @@ from typing import ClassVar
 from transformer_zoo.layers.initialization import initialize
 from transformer_zoo.layers.masks import MaskOperands, Padding, SameDocument
 from transformer_zoo.layers.stacks import Stack
-from transformer_zoo.models.assembly import build_embeddings, build_heads, build_stack, shared_parts
+from transformer_zoo.models.assembly import build_embeddings, build_heads, build_stack
 from transformer_zoo.models.base import Model, TransformerConfig, slots
 from transformer_zoo.records import HeadNeed, Inputs, ModelOutput, SequenceInputs
 
@@ -28,20 +28,22 @@ class Encoder(Model):
 
     def __init__(self, config: EncoderConfig, *, vocab_size: int, heads: Mapping[str, HeadNeed]) -> None:
         super().__init__()
-        self.embeddings = build_embeddings(config, vocab_size)
-        self.stack = build_stack(config, shared_parts(config), mask=Padding() & SameDocument(), causal=False)
-        self.heads = build_heads(config, heads, vocab_size, self.embeddings.token)
+        parts = config.parts()
+        self.embeddings = build_embeddings(config, vocab_size, parts)
+        self.stack = build_stack(config, parts, mask=Padding() & SameDocument(), causal=False)
+        self.heads = build_heads(config, heads, vocab_size, self.embeddings.token, parts)
         initialize(self, config.initialization, n_branches=2 * config.n_layers)
 
     def stacks(self) -> Iterator[Stack]:
         yield self.stack
 
     def forward(self, inputs: SequenceInputs) -> ModelOutput:
-        index = slots(0, inputs.token_ids.shape[1], inputs.token_ids)  # [T]
+        places = slots(0, inputs.token_ids.shape[1], inputs.token_ids)  # [T]
+        index = places if inputs.positions is None else inputs.positions  # [T] or [B,T]
         x = self.embeddings(inputs.token_ids, inputs.segment_ids, index, self.stack.positions)  # [B,T,D]
         operands = MaskOperands(
-            query_slots=index,
-            key_slots=index,
+            query_slots=places,
+            key_slots=places,
             key_valid=inputs.valid,
             query_documents=inputs.document_ids,
             key_documents=inputs.document_ids,

@@ -1,49 +1,22 @@
 """The encoder-decoder: a decoder that also looks at an encoded source (the 2017 Transformer)."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from transformer_zoo.layers.attention.base import AttentionConfig
-from transformer_zoo.layers.blocks import BlockCache, NormPlacementConfig
+from transformer_zoo.layers.blocks import BlockCache
 from transformer_zoo.layers.cache import AttentionCache
-from transformer_zoo.layers.feedforward import FeedforwardConfig
 from transformer_zoo.layers.initialization import initialize
 from transformer_zoo.layers.masks import Causal, LoweredMask, MaskLowering, MaskOperands, Padding, SameDocument
-from transformer_zoo.layers.norms import NormConfig
-from transformer_zoo.layers.positions import PositionsConfig
 from transformer_zoo.layers.stacks import Stack
-from transformer_zoo.models.assembly import Parts, build_embeddings, build_heads, build_stack, shared_parts
+from transformer_zoo.models.assembly import build_embeddings, build_heads, build_stack
 from transformer_zoo.models.base import DecodingState, Model, TransformerConfig, slots
 from transformer_zoo.models.decoder import prompt_positions
+from transformer_zoo.models.parts import SideConfig
 from transformer_zoo.records import HeadNeed, Inputs, ModelOutput, SequenceInputs, TranslationInputs
-from transformer_zoo.settings import Config, PositiveInt
-
-
-@dataclass(kw_only=True)
-class SideConfig(Config):
-    """Where one side differs from the model; null: as the model."""
-
-    n_layers: PositiveInt | None = None
-    """Blocks of this side."""
-    positions: PositionsConfig | None = None
-    """How this side knows order."""
-    attention: AttentionConfig | None = None
-    """How this side's tokens look at each other (and, in the decoder, at the source)."""
-    norm: NormConfig | None = None
-    """What normalises this side."""
-    norm_placement: NormPlacementConfig | None = None
-    """Where this side's blocks normalise."""
-    feedforward: FeedforwardConfig | None = None
-    """What follows attention on this side."""
-
-    def resolve(self, model: Parts) -> Parts:
-        """The model's parts with this side's own choices put in."""
-        own = {name: value for name, value in vars(self).items() if value is not None}
-        return replace(model, **own)
 
 
 @dataclass(kw_only=True)
@@ -61,13 +34,12 @@ class EncoderDecoderConfig(TransformerConfig):
     """The target side, where it differs."""
 
     def problems(self) -> list[str]:
-        problems = super().problems()
+        """What does not fit on the model, and on a side that differs from it."""
+        found = super().problems()
         for name, side in (("encoder", self.encoder), ("decoder", self.decoder)):
-            parts = side.resolve(shared_parts(self))
-            found = parts.attention.shape_problems(self.d_model, self.n_heads)
-            found = found or parts.positions.head_problems(parts.attention.resolved_head_width(self.d_model, self.n_heads))
-            problems += [f"{name}: {problem}" for problem in found if problem not in problems]
-        return problems
+            known = {f"{name}: {problem}" for problem in found}
+            found += [problem for problem in self.part_problems(name, side.resolve(self.parts())) if problem not in known]
+        return found
 
     def build(self, *, vocab_size: int, heads: Mapping[str, HeadNeed]) -> "EncoderDecoder":
         return EncoderDecoder(self, vocab_size=vocab_size, heads=heads)
@@ -78,12 +50,14 @@ class EncoderDecoder(Model):
 
     def __init__(self, config: EncoderDecoderConfig, *, vocab_size: int, heads: Mapping[str, HeadNeed]) -> None:
         super().__init__()
-        encoder, decoder = config.encoder.resolve(shared_parts(config)), config.decoder.resolve(shared_parts(config))
-        self.embeddings = build_embeddings(config, vocab_size)
-        self.target_embeddings = self.embeddings if config.share_embeddings else build_embeddings(config, vocab_size)
+        encoder, decoder = config.encoder.resolve(config.parts()), config.decoder.resolve(config.parts())
+        self.embeddings = build_embeddings(config, vocab_size, encoder)
+        self.target_embeddings = build_embeddings(config, vocab_size, decoder)
+        if config.share_embeddings:
+            self.target_embeddings.token = self.embeddings.token
         self.encoder = build_stack(config, encoder, mask=Padding() & SameDocument(), causal=False)
         self.decoder = build_stack(config, decoder, mask=Causal() & Padding(), causal=True, cross=True)
-        self.heads = build_heads(config, heads, vocab_size, self.target_embeddings.token)
+        self.heads = build_heads(config, heads, vocab_size, self.target_embeddings.token, decoder)
         initialize(self, config.initialization, n_branches=2 * encoder.n_layers + 3 * decoder.n_layers)
 
     def stacks(self) -> Iterator[Stack]:
@@ -92,14 +66,17 @@ class EncoderDecoder(Model):
 
     def encode(self, source: SequenceInputs) -> Tensor:
         """[B,S] -> memory [B,S,D]."""
-        index = slots(0, source.token_ids.shape[1], source.token_ids)  # [S]
+        places = slots(0, source.token_ids.shape[1], source.token_ids)  # [S]
+        index = places if source.positions is None else source.positions  # [S] or [B,S]
         x = self.embeddings(source.token_ids, source.segment_ids, index, self.encoder.positions)  # [B,S,D]
         operands = MaskOperands(
-            query_slots=index,
-            key_slots=index,
+            query_slots=places,
+            key_slots=places,
             key_valid=source.valid,
             query_documents=source.document_ids,
             key_documents=source.document_ids,
+            query_global=source.global_positions,
+            key_global=source.global_positions,
         )
         return self.encoder(x, operands=operands, query_index=index, key_index=index)
 

@@ -17,7 +17,8 @@ class AttentionConfig(Config):
 
     slot: ClassVar[str | None] = "model/attention"
 
-    def build(self, *, d_model: int, n_heads: int) -> "Attention":
+    def build(self, *, d_model: int, n_heads: int, layer: int = 0) -> "Attention":
+        """The module; `layer` is the number of its block in the stack, for what differs from layer to layer."""
         raise NotImplementedError("abstract")
 
     def resolved_head_width(self, d_model: int, n_heads: int) -> int:

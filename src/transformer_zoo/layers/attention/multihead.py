@@ -33,6 +33,8 @@ class MultiheadConfig(AttentionConfig):
     """Features per head; null: d_model / n_heads."""
     bias: bool = True
     """Whether the four projections have a bias."""
+    out_bias: bool | None = None
+    """Whether the last of them has one, where that differs; null: as `bias`."""
     scale: Annotated[str, OneOf("head_width", "none")] = "head_width"
     """Scores are divided by the root of `head_width`, or left as they are (T5)."""
     dropout: Probability = 0.0
@@ -53,7 +55,7 @@ class MultiheadConfig(AttentionConfig):
             problems.append(f"n_heads={n_heads} is not divisible by attention.n_kv_heads={self.n_kv_heads}; choose one of {', '.join(fitting)}")
         return problems
 
-    def build(self, *, d_model: int, n_heads: int) -> "MultiheadAttention":
+    def build(self, *, d_model: int, n_heads: int, layer: int = 0) -> "MultiheadAttention":
         return MultiheadAttention(self, d_model=d_model, n_heads=n_heads)
 
 
@@ -68,14 +70,16 @@ class MultiheadAttention(Attention):
         self.attention_dropout = config.dropout
         self.query_width, self.key_width = n_heads * self.head_width, self.n_cached_heads * self.head_width
         self.qkv = nn.Linear(d_model, self.query_width + 2 * self.key_width, bias=config.bias)
-        self.out = nn.Linear(self.query_width, d_model, bias=config.bias)
+        self.out = nn.Linear(self.query_width, d_model, bias=config.bias if config.out_bias is None else config.out_bias)
         self.query_norm, self.key_norm = config.qk_norm.build(self.head_width), config.qk_norm.build(self.head_width)
         self.kernel = config.kernel.build()
         self.own_mask = Everything() if config.window is None else Window(config.window, config.window) | GlobalTokens()
 
     def initialize(self, law: InitializationConfig, residual_factor: float) -> None:
         """The fused projection is drawn part by part, so that its law does not depend on the fusing."""
-        for part in self.qkv.weight.split((self.query_width, self.key_width, self.key_width)):
+        query, *key_and_value = self.qkv.weight.split((self.query_width, self.key_width, self.key_width))
+        law.query(query, self.head_width)
+        for part in key_and_value:
             law.matrix(part)
         self.out.weight.mul_(residual_factor)
 
