@@ -172,6 +172,16 @@ class SequenceInputs(Inputs):
 
 
 @dataclass(kw_only=True)
+class ReplacedTokenInputs(Inputs):
+    """A text of which a generator fills in some tokens before a detector reads it. `predict_at` lists the filled positions in their order."""
+
+    masked: SequenceInputs  # what the generator reads
+    original_ids: Tensor  # [B, T] int64: the text itself
+    filled: Tensor  # [B, T] bool: which tokens the generator fills in
+    draws: Tensor  # [N] float32 in [0, 1), one for each of `predict_at`: which token of the generator's distribution is taken
+
+
+@dataclass(kw_only=True)
 class TranslationInputs(Inputs):
     """Source and shifted target: for encoder-decoders. `predict_at` refers to the target."""
 
@@ -206,10 +216,16 @@ class Needs:
 
 @dataclass(frozen=True, kw_only=True)
 class HeadNeed:
-    """A head an objective wants: `kind` is `vocabulary`, `pair`, `sequence` or `token`; `n_classes` for all but the first."""
+    """A head an objective wants: `kind` is `vocabulary`, `detector` (one logit for every token), or one that gives `n_classes` classes: `pair`,
+    `sequence` or `token`."""
 
     kind: str
     n_classes: int | None = None
+
+    @property
+    def waits_for_classes(self) -> bool:
+        """Whether only the data will say how many classes there are."""
+        return self.kind in ("pair", "sequence", "token") and self.n_classes is None
 
 
 # --- models → objectives --------------------------------------------------------------------------------------------------------
@@ -222,6 +238,13 @@ class ModelOutput(Record):
     hidden: Tensor  # [B, T, D]
     heads: dict[str, Any] = field(default_factory=dict)
     """By head name: a `VocabularyScores` for kind `vocabulary`, a logits tensor for the others."""
+
+
+@dataclass(kw_only=True)
+class ReplacedTokenOutput(ModelOutput):
+    """The detector's hidden states and the heads of both models."""
+
+    replaced: Tensor  # [B, T] bool: where the detector read another token than the text has
 
 
 @dataclass(kw_only=True)

@@ -18,7 +18,7 @@ def described(*overrides: str, vocab_size: int | None = 100) -> Description:
     return describe(compose.experiment(overrides), vocab_size=vocab_size)
 
 
-@pytest.mark.parametrize("model", ["bert", "gpt2", "transformer"])
+@pytest.mark.parametrize("model", ["bert", "gpt2", "transformer", "electra"])
 def test_parts_add_up_to_what_is_built(model: str) -> None:
     config = compose.experiment([f"model={model}", *TINY])
     found = describe(config, vocab_size=100)

@@ -11,7 +11,7 @@ import pytest
 from transformer_zoo.experiments.assemble import build_on_meta
 from transformer_zoo.experiments.compose import experiment
 
-RECIPES = ("bert", "gpt2", "transformer")
+RECIPES = ("bert", "gpt2", "transformer", "electra")
 
 
 def shapes(recipe: str) -> dict[str, list[int]]:

@@ -16,10 +16,24 @@ from transformer_zoo.experiments.catalog import kind_of
 from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.models.base import Model, ModelConfig
 from transformer_zoo.objectives.base import Objective, ObjectiveConfig
-from transformer_zoo.records import HeadNeed, Needs, SequenceInputs, TranslationInputs, Vocabulary
+from transformer_zoo.records import HeadNeed, Needs, ReplacedTokenInputs, SequenceInputs, TranslationInputs, Vocabulary
 from transformer_zoo.training.parallel import World
 
-_INPUTS_WORDS = {SequenceInputs: "one sequence", TranslationInputs: "a source and a target"}
+_INPUTS_WORDS = {
+    SequenceInputs: "one sequence",
+    TranslationInputs: "a source and a target",
+    ReplacedTokenInputs: "one sequence to fill in and to judge",
+}
+_MODELS_THAT_READ = {
+    SequenceInputs: "model=bert or model=gpt2",
+    TranslationInputs: "a model with a decoder for the target, such as model=transformer",
+    ReplacedTokenInputs: "model=electra",
+}
+_OBJECTIVES_THAT_GIVE = {
+    SequenceInputs: "objective=mlm or objective=clm",
+    TranslationInputs: "objective=translation",
+    ReplacedTokenInputs: "objective=replaced_token",
+}
 
 
 def check(config: ExperimentConfig) -> None:
@@ -48,11 +62,7 @@ def fit_problems(model_config: ModelConfig, needs: Needs, *, model: str, objecti
     """Why a model cannot be trained with an objective; empty where it can."""
     if model_config.accepts is not needs.inputs:
         reads, gives = _INPUTS_WORDS[model_config.accepts], _INPUTS_WORDS[needs.inputs]
-        way_out = (
-            "choose a model with a decoder for the target, such as model=transformer"
-            if needs.inputs is TranslationInputs
-            else "choose model=bert or model=gpt2, or objective=translation"
-        )
+        way_out = f"choose {_MODELS_THAT_READ[needs.inputs]}, or {_OBJECTIVES_THAT_GIVE[model_config.accepts]}"
         return [f"{objective} gives a model {gives}, but {model} reads {reads}: {way_out}"]
     if needs.causal and not model_config.causal:
         return [
@@ -113,7 +123,7 @@ def build_objective(config: ObjectiveConfig, data: DataModule, vocabulary: Vocab
         problems.append(f"{name} hides tokens, but the tokenizer has no mask token: {way_out}")
     if needs.framed and (specials.cls is None or specials.sep is None):
         problems.append(f"{name} frames rows by [CLS] and [SEP], which the tokenizer lacks: {way_out}")
-    kinds = {need.kind for need in needs.heads.values() if need.n_classes is None}
+    kinds = {need.kind for need in needs.heads.values() if need.waits_for_classes}
     names = data.label_names if "sequence" in kinds else data.tag_names if "token" in kinds else None
     if kinds & {"sequence", "token"} and not names:
         problems.append(f"{name} needs classes, and the data names none: use data=labelled or data=pocket")

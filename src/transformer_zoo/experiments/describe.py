@@ -174,7 +174,7 @@ def made_up_batch(needs: Needs, n_rows: int, length: int) -> Batch:
 
 
 def count_operations(model: Model, inputs: Any) -> dict[str, float]:
-    """Floating-point operations of one forward by module path; "" is all, `scores` are those of the scores over the vocabulary alone."""
+    """Floating-point operations of one forward by module path; "" is all, scores over the vocabulary included."""
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
         output: ModelOutput = model(inputs)
@@ -182,9 +182,8 @@ def count_operations(model: Model, inputs: Any) -> dict[str, float]:
             if isinstance(head, VocabularyScores):
                 head.logits()
     counts = {name: float(sum(by_operation.values())) for name, by_operation in counter.get_flop_counts().items()}
-    total, inside = counts.pop("Global", 0.0), counts.pop(type(model).__name__, 0.0)
-    prefix = f"{type(model).__name__}."
-    return {name.removeprefix(prefix): count for name, count in counts.items()} | {"": total, "scores": total - inside}
+    total, prefix = counts.pop("Global", 0.0), f"{type(model).__name__}."
+    return {name.removeprefix(prefix): count for name, count in counts.items()} | {"": total}
 
 
 # --- parts --------------------------------------------------------------------------------------------------------------------------
@@ -196,8 +195,11 @@ def parts_of(model: nn.Module, operations: dict[str, float]) -> list[Part]:
     parameters: Counter[str] = Counter()
     members: dict[str, set[str]] = {}
     first_place: dict[int, str] = {}
+    inner_models = [f"{name}." for name, module in model.named_modules() if name and isinstance(module, Model)]
     for path, parameter in model.named_parameters(remove_duplicate=False):
-        place, inner = _place(path)
+        prefix = next((name for name in inner_models if path.startswith(name)), "")
+        place, inner = _place(path.removeprefix(prefix))
+        place = prefix + place
         part = re.sub(r"\.\d+(?=\.|$)", ".*", place)
         members.setdefault(part, set()).add(place)
         tied_to = first_place.setdefault(id(parameter), place)
@@ -219,7 +221,8 @@ def parts_of(model: nn.Module, operations: dict[str, float]) -> list[Part]:
                 operations=own,
             )
         )
-    return [*found, Part("scores over the vocabulary", 1, [], 0, operations["scores"])] if operations["scores"] else found
+    scores = operations[""] - sum(part.operations for part in found)  # which no module with parameters of its own makes
+    return [*found, Part("scores over the vocabulary", 1, [], 0, scores)] if scores else found
 
 
 def _place(path: str) -> tuple[str, str]:

@@ -73,6 +73,6 @@ def _translated(loaded: LoadedRun, source: str, config: GenerateConfig) -> dict[
 
 def _filled(loaded: LoadedRun, text: str, config: GenerateConfig) -> dict[str, Any]:
     framed = loaded.config.objective.needs().framed
-    filled = fill_mask(loaded.model, loaded.tokenizer, text, top_k=config.top_k, framed=framed, device=loaded.device)
+    filled = fill_mask(loaded.model.scorer, loaded.tokenizer, text, top_k=config.top_k, framed=framed, device=loaded.device)
     masks = [[{"token": one.token, "probability": round(one.probability, 6)} for one in candidates] for candidates in filled.candidates]
     return {"text": filled.text, "masks": masks}

@@ -125,6 +125,11 @@ class Model(nn.Module, ABC):
         """The longest sequence, in tokens, that its positions can place; None: any."""
         return min((stack.max_length for stack in self.stacks() if stack.max_length is not None), default=None)
 
+    @property
+    def scorer(self) -> "Model":
+        """The model whose heads score the vocabulary: this one, unless it is made of several."""
+        return self
+
     def set_gradient_checkpointing(self, on: bool) -> None:
         """Whether training recomputes blocks in the backward pass (less memory, about a third more time)."""
         for stack in self.stacks():
