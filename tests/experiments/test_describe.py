@@ -46,6 +46,13 @@ def test_operations_are_those_of_matrix_products() -> None:
     assert found.operations_per_token == attention + layers * 4 * d * d_ff + 2 * vocabulary * d
 
 
+def test_scores_that_a_generator_draws_from_count_twice() -> None:
+    """Once for drawing and once for the loss, at the filled places alone: 5 of each row's 32 tokens."""
+    found = described("model=electra", *TINY)
+    (scores,) = [part.operations for part in found.parts if part.name == "scores over the vocabulary"]
+    assert scores == 2 * 2 * 100 * 128 * 5 / 32
+
+
 def test_shared_layers_count_once_and_run_often() -> None:
     plain, shared = described("model=bert", *TINY), described("model=bert", *TINY, "model/stack=shared")
     assert shared.operations_per_token == plain.operations_per_token

@@ -94,3 +94,5 @@ def test_samples_follow_the_softmax_and_the_draws():
     few = VocabularyScores(hidden=scores.hidden[:5], weight=scores.weight, bias=scores.bias)
     assert few.sample(edges + 1e-4).tolist() == [0, 1, 2, 3, 4]
     assert few.sample(torch.ones(5)).tolist() == [4] * 5  # as a draw just below one may be rounded
+    barred = VocabularyScores(hidden=torch.ones(1, 1), weight=torch.tensor([[-200.0], [0.0]]))
+    assert barred.sample(torch.zeros(1)).tolist() == [1]  # what has no probability is never drawn

@@ -39,7 +39,7 @@ def test_inputs_and_targets_rebuild_the_text():
     scored = example.targets["generator"] != IGNORED
     assert inputs.predict_at[scored].tolist() == inputs.filled.flatten().nonzero().squeeze(1).tolist()
     assert torch.equal(example.targets["generator"][scored], text.token_ids[inputs.filled])
-    assert example.counts == {"generator": round(20) + round(17 * 0.5), "detector": 42 + 19}
+    assert example.counts == {"generator": 20 + round(17 * 0.5), "detector": 42 + 19}
     assert example.tokens == 61
 
 
