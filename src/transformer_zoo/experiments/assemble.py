@@ -14,6 +14,7 @@ from transformer_zoo.data.module import DataModule, build_data
 from transformer_zoo.errors import ConfigError
 from transformer_zoo.experiments.catalog import kind_of
 from transformer_zoo.experiments.config import ExperimentConfig
+from transformer_zoo.layers.attention.multihead import MultiheadConfig
 from transformer_zoo.models.base import Model, ModelConfig
 from transformer_zoo.objectives.base import Objective, ObjectiveConfig
 from transformer_zoo.records import HeadNeed, Needs, ReplacedTokenInputs, SequenceInputs, TranslationInputs, Vocabulary
@@ -93,7 +94,9 @@ def length_problems(config: ExperimentConfig) -> list[str]:
             f"data.sequence_length={length} is longer than the {model.max_length} positions of the model: "
             f"set model.max_length={length}, or positions without a table such as model/positions=rotary"
         )
-    window = getattr(getattr(config.model, "attention", None), "window", None)
+    # A model whose attention is a window by nature (or in some of its layers) just sees all of a short row.
+    attention = getattr(config.model, "attention", None)
+    window = attention.window if isinstance(attention, MultiheadConfig) else None
     if window is not None and window > length:
         problems.append(f"model.attention.window={window} is wider than data.sequence_length={length}: choose a window of at most {length}")
     return problems

@@ -124,6 +124,8 @@ class ClassifierConfig(Config):
     """Of the pooled state, before that projection (RoBERTa)."""
     dropout: Probability = 0.1
     """Before the classifier."""
+    bias: bool = True
+    """Whether every class has a bias."""
 
     def build_sequence(self, *, d_model: int, n_classes: int, norm: NormConfig) -> "SequenceClassifier":
         return SequenceClassifier(self, d_model=d_model, n_classes=n_classes, norm=norm)
@@ -160,7 +162,7 @@ class SequenceClassifier(nn.Module):
         self.input_dropout = nn.Dropout(config.input_dropout)
         self.pooler = config.build_transform(d_model, norm) if config.transform else nn.Identity()
         self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.Linear(d_model, n_classes)
+        self.classifier = nn.Linear(d_model, n_classes, bias=config.bias)
 
     def forward(self, hidden: Tensor, *, valid: Tensor | None, predict_at: Tensor | None) -> Tensor:
         pooled = self.pooler(self.input_dropout(pool(hidden, valid, self.pooling)))  # [B,T,D] -> [B,D]
@@ -174,7 +176,7 @@ class TokenClassifier(nn.Module):
         super().__init__()
         self.transform = config.build_transform(d_model, norm) if config.transform_tokens else nn.Identity()
         self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.Linear(d_model, n_classes)
+        self.classifier = nn.Linear(d_model, n_classes, bias=config.bias)
 
     def forward(self, hidden: Tensor, *, valid: Tensor | None, predict_at: Tensor | None) -> Tensor:
         return self.classifier(self.dropout(self.transform(hidden)))

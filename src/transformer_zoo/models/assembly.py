@@ -20,7 +20,9 @@ def build_embeddings(config: TransformerConfig, vocab_size: int, parts: Parts) -
 
 def build_stack(config: TransformerConfig, parts: Parts, *, mask: Mask, causal: bool, cross: bool = False) -> Stack:
     """A stack of `parts` in the shape of `config`; `mask` is what every layer's self-attention obeys; `cross` adds attention to a memory."""
-    schedule, kinds = config.stack.schedule(parts.n_layers), parts.kinds(config.pattern)
+    kinds = parts.kinds(config.pattern)
+    sharing = list(zip(config.stack.schedule(parts.n_layers), kinds, strict=True))  # layers of one kind share, of different kinds never
+    schedule = [list(dict.fromkeys(sharing)).index(pair) for pair in sharing]
     parts_of = {kind: config.layers[kind].resolve(parts) if kind else parts for kind in dict.fromkeys(kinds)}
 
     def build_positions(own: Parts) -> Positions:

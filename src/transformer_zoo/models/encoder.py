@@ -9,6 +9,7 @@ from transformer_zoo.layers.masks import MaskOperands, Padding, SameDocument
 from transformer_zoo.layers.stacks import Stack
 from transformer_zoo.models.assembly import build_embeddings, build_heads, build_stack
 from transformer_zoo.models.base import Model, TransformerConfig, slots
+from transformer_zoo.models.parts import Parts
 from transformer_zoo.records import HeadNeed, Inputs, ModelOutput, SequenceInputs
 
 
@@ -18,6 +19,9 @@ class EncoderConfig(TransformerConfig):
 
     accepts: ClassVar[type[Inputs]] = SequenceInputs
     causal: ClassVar[bool] = False
+
+    def sides(self) -> dict[str, Parts]:
+        return {"encoder": self.parts()}
 
     def build(self, *, vocab_size: int, heads: Mapping[str, HeadNeed]) -> "Encoder":
         return Encoder(self, vocab_size=vocab_size, heads=heads)

@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from transformer_zoo.layers.stacks import Stack
 from transformer_zoo.models.base import Model, TransformerConfig
 from transformer_zoo.models.encoder import Encoder
+from transformer_zoo.models.parts import Parts
 from transformer_zoo.records import HeadNeed, Inputs, ReplacedTokenInputs, ReplacedTokenOutput
 from transformer_zoo.settings import Range
 
@@ -35,6 +36,9 @@ class GeneratorPairConfig(TransformerConfig):
             embeddings=self.embeddings.at_width(self.embeddings.resolved_width(self.d_model)),
         )
 
+    def sides(self) -> dict[str, Parts]:
+        return {"encoder": self.parts()}
+
     def problems(self) -> list[str]:
         """What does not fit, in the discriminator or in the generator."""
         found, generator = super().problems(), self.generator()
@@ -59,6 +63,9 @@ class GeneratorPair(Model):
     def stacks(self) -> Iterator[Stack]:
         yield from self.discriminator.stacks()
         yield from self.generator.stacks()
+
+    def all_heads(self) -> dict[str, nn.Module]:
+        return self.generator.all_heads() | self.discriminator.all_heads()
 
     @property
     def scorer(self) -> Model:
