@@ -93,7 +93,7 @@ class PairBatch(TokenBatch):
     the document, tokens cut in front of it, and 1 where it ends with the end of a sentence (0 where tokens were cut there)."""
 
     segment_ids: Tensor  # [B, T] int64, 0 for [CLS] A [SEP], 1 for B [SEP], 0 on padding
-    is_next: Tensor  # [B] int64: 1 where B follows A in its document, 0 where it is from elsewhere
+    is_next: Tensor  # [B] int64: 1 where B follows A in its document, 0 where it is from elsewhere or, in a swapped pair, goes before A
     origin: Tensor | None = None  # [B, 2, 3] int64
 
 
@@ -212,6 +212,8 @@ class Needs:
     """Tokens a row carries beyond `sequence_length` (1: next-token prediction)."""
     framed: bool = False
     """Rows are framed by the tokenizer's [CLS] and [SEP]."""
+    consecutive: bool = False
+    """The segments of every pair follow each other in their document, and half of the pairs are swapped."""
 
 
 @dataclass(frozen=True, kw_only=True)

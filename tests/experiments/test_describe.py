@@ -116,7 +116,7 @@ def test_bert_has_the_published_count_with_its_pooler() -> None:
     assert found.embeddings == (30522 + 512 + 2) * 768
 
 
-@pytest.mark.parametrize("objective", ["mlm", "nsp", "mlm_nsp", "classification", "tagging"])
+@pytest.mark.parametrize("objective", ["mlm", "nsp", "mlm_nsp", "mlm_sop", "classification", "tagging"])
 def test_every_objective_can_be_described(objective: str) -> None:
     found = described("model=bert", f"objective={objective}", *TINY)
     assert list(found.parameters.heads) == list(compose.experiment([f"objective={objective}"]).objective.needs().heads)

@@ -12,7 +12,7 @@ from transformer_zoo.experiments.compose import experiment
 MODELS = ("bert", "gpt2", "transformer", "electra")
 OBJECTIVES = [name for name in catalog.options("objective") if name != "combined"]
 FITTING = {
-    "bert": {"mlm", "nsp", "mlm_nsp", "classification", "tagging"},
+    "bert": {"mlm", "nsp", "mlm_nsp", "mlm_sop", "classification", "tagging"},
     "gpt2": {"clm", "nsp", "classification", "tagging"},
     "transformer": {"translation"},
     "electra": {"replaced_token"},

@@ -159,6 +159,8 @@ def _pairs(reference: _Reference, objective: Objective, batch: Batch, example: E
     """Two segments: hidden words, and whether the second follows the first."""
     assert isinstance(batch, PairBatch)
     assert batch.origin is not None
+    if objective.needs().consecutive:
+        raise _NoFloor("the best possible loss on swapped pairs is not known")
     language = objective.language_term
     shape = batch.token_ids.shape
     scored = np.zeros(shape, dtype=bool)

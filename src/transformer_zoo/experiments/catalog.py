@@ -50,6 +50,7 @@ SLOTS: dict[str, dict[str, type[Config]]] = {
         "mlm": masked_lm.MaskedLMConfig,
         "nsp": classes.NextSentenceConfig,
         "mlm_nsp": combined.MaskedPairsConfig,
+        "mlm_sop": combined.MaskedOrderConfig,
         "clm": causal_lm.CausalLMConfig,
         "replaced_token": replaced_token.ReplacedTokenConfig,
         "translation": translation.TranslationConfig,
