@@ -144,6 +144,8 @@ class Vocabulary:
 
     size: int
     specials: SpecialTokens
+    sentinels: tuple[int, ...] = ()
+    """Tokens that can stand for missing spans, in their order."""
 
 
 # --- objectives → models --------------------------------------------------------------------------------------------------------
@@ -214,6 +216,8 @@ class Needs:
     """Rows are framed by the tokenizer's [CLS] and [SEP]."""
     consecutive: bool = False
     """The segments of every pair follow each other in their document, and half of the pairs are swapped."""
+    sentinels: int = 0
+    """Tokens that stand for missing spans, which a tokenizer that is trained must have."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,6 +57,23 @@ def test_saving_and_loading_keeps_everything(config: TokenizerConfig, tmp_path: 
 
 
 @each
+def test_sentinels_come_last_and_change_nothing_else(config: TokenizerConfig, tmp_path: Path) -> None:
+    plain = config.build(TEXT)
+    made = plain.with_sentinels(3)
+    size = plain.vocabulary.size
+    assert plain.vocabulary.sentinels == ()
+    assert made.vocabulary.sentinels == (size, size + 1, size + 2)
+    assert made.vocabulary.size == size + 3
+    assert made.vocabulary.specials == plain.vocabulary.specials
+    assert made.encode_batch(TEXT) == plain.encode_batch(TEXT)
+    assert made.with_sentinels(2) is made
+    assert made.encode("<extra_id_1>") == [size + 1]
+    assert size + 1 not in made.encode("<extra_id_1>", specials=False)  # in a text, the characters are meant
+    made.save(tmp_path / "tokenizer.json")
+    assert Tokenizer.load(tmp_path / "tokenizer.json").vocabulary == made.vocabulary
+
+
+@each
 def test_one_by_one_equals_in_batch(config: TokenizerConfig) -> None:
     tokenizer = config.build(TEXT)
     flat, lengths = tokenizer.encode_flat(TEXT)

@@ -131,8 +131,12 @@ def test_nothing_is_allocated_for_a_large_model() -> None:
 
 
 def test_the_size_of_a_tokenizer_is_known_before_training() -> None:
-    sizes = {name: vocabulary_of(compose.experiment([f"tokenizer={name}"]).tokenizer) for name in ("byte", "wordpiece")}
-    assert sizes == {"byte": 263, "wordpiece": 8000}
+    def sizes(*overrides: str) -> list[int]:
+        made = [compose.experiment([*overrides, f"tokenizer={name}"]) for name in ("byte", "wordpiece")]
+        return [vocabulary_of(config.tokenizer, config.objective.needs()) for config in made]
+
+    assert sizes() == [263, 8000]
+    assert sizes("model=t5", "objective=span_corruption") == [363, 8100]
 
 
 CLASSES = [cls for slot in catalog.SLOTS.values() for cls in slot.values()]

@@ -14,7 +14,7 @@ OBJECTIVES = [name for name in catalog.options("objective") if name != "combined
 FITTING = {
     "bert": {"mlm", "nsp", "mlm_nsp", "mlm_sop", "classification", "tagging"},
     "gpt2": {"clm", "nsp", "classification", "tagging"},
-    "transformer": {"translation"},
+    "transformer": {"translation", "span_corruption"},
     "electra": {"replaced_token"},
 }
 
@@ -56,6 +56,20 @@ def test_rows_longer_than_the_table_of_positions():
     with pytest.raises(ConfigError, match=r"data.sequence_length=513 is longer than the 512 positions of the model: set model.max_length=513"):
         check(config("data.sequence_length=513"))
     check(config("data.sequence_length=513", "model/positions=rotary"))
+
+
+def test_rows_that_become_longer_or_shorter_when_they_are_read():
+    small = ("model=transformer", "objective=span_corruption", "model/positions=learned", "model.max_length=512")
+    check(config(*small, "data.sequence_length=568"))
+    with pytest.raises(ConfigError, match=r"data.sequence_length=569 becomes 513 tokens, which is longer than .*model.max_length=513"):
+        check(config(*small, "data.sequence_length=569"))
+    with pytest.raises(ConfigError, match=r"data.sequence_length=568 gives 28 missing spans, more than objective.sentinels=20"):
+        check(config(*small, "data.sequence_length=568", "objective.sentinels=20"))
+
+
+def test_rows_that_are_written_again_cannot_be_kept_apart():
+    with pytest.raises(ConfigError, match=r"objective=span_corruption .* data.packing=document_mask .* choose data.packing=separate or concatenate"):
+        check(config("model=t5", "objective=span_corruption", "data.packing=document_mask"))
 
 
 def test_a_window_wider_than_the_rows():

@@ -17,7 +17,7 @@ from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.layers.attention.multihead import MultiheadConfig
 from transformer_zoo.models.base import Model, ModelConfig
 from transformer_zoo.objectives.base import Objective, ObjectiveConfig
-from transformer_zoo.records import HeadNeed, Needs, ReplacedTokenInputs, SequenceInputs, TranslationInputs, Vocabulary
+from transformer_zoo.records import HeadNeed, Needs, ReplacedTokenInputs, SequenceInputs, TextBatch, TranslationInputs, Vocabulary
 from transformer_zoo.training.parallel import World
 
 _INPUTS_WORDS = {
@@ -51,6 +51,11 @@ def check(config: ExperimentConfig) -> None:
     except ConfigError as error:
         problems += error.problems
     problems += length_problems(config)
+    if needs.batch is TextBatch and needs.inputs is TranslationInputs and config.data.packing == "document_mask":
+        problems.append(
+            f"{objective} has a model write what it read, which data.packing=document_mask cannot keep inside a document: choose "
+            "data.packing=separate or concatenate"
+        )
     if config.final_evaluation is not None and config.training.parallel == "fsdp":
         problems.append(
             "final_evaluation needs whole weights, which training.parallel=fsdp cuts up: leave it out and run `transformer-zoo evaluate` afterwards"
@@ -86,13 +91,14 @@ def fit_problems(model_config: ModelConfig, needs: Needs, *, model: str, objecti
 
 def length_problems(config: ExperimentConfig) -> list[str]:
     """Rows longer than what the model can place, windows wider than the rows."""
-    problems = []
     length = config.data.sequence_length
-    model = build_on_meta(config.model, 8, {})
-    if model.max_length is not None and length > model.max_length:
+    problems = config.objective.row_problems(length)
+    model, longest = build_on_meta(config.model, 8, {}), config.objective.longest(length)
+    if model.max_length is not None and longest > model.max_length:
+        becomes = "" if longest == length else f" becomes {longest} tokens, which"
         problems.append(
-            f"data.sequence_length={length} is longer than the {model.max_length} positions of the model: "
-            f"set model.max_length={length}, or positions without a table such as model/positions=rotary"
+            f"data.sequence_length={length}{becomes} is longer than the {model.max_length} positions of the model: "
+            f"set model.max_length={longest}, or positions without a table such as model/positions=rotary"
         )
     # A model whose attention is a window by nature (or in some of its layers) just sees all of a short row.
     attention = getattr(config.model, "attention", None)
@@ -130,6 +136,7 @@ def build_objective(config: ObjectiveConfig, data: DataModule, vocabulary: Vocab
     names = data.label_names if "sequence" in kinds else data.tag_names if "token" in kinds else None
     if kinds & {"sequence", "token"} and not names:
         problems.append(f"{name} needs classes, and the data names none: use data=labelled or data=pocket")
+    problems += [f"{name} {problem}" for problem in config.vocabulary_problems(vocabulary)]
     if problems:
         raise ConfigError(*problems)
     return config.build(vocabulary=vocabulary, n_classes=len(names) if names else None)

@@ -138,7 +138,11 @@ def describe(config: ExperimentConfig, *, vocab_size: int | None = None) -> Desc
     assemble.check(config)
     published = getattr(config.model, "vocab_size", None)
     size = vocab_size or published or DEFAULT_VOCABULARY
-    vocabulary = Vocabulary(size=size, specials=SpecialTokens(pad=0, unknown=1, begin=2, end=3, cls=4, sep=5, mask=6))
+    vocabulary = Vocabulary(
+        size=size,
+        specials=SpecialTokens(pad=0, unknown=1, begin=2, end=3, cls=4, sep=5, mask=6),
+        sentinels=tuple(range(size - config.objective.needs().sentinels, size)),
+    )
     length = config.data.sequence_length
     n_classes = 2  # where the data would say how many
     objective = config.objective.build(vocabulary=vocabulary, n_classes=n_classes)
@@ -313,8 +317,9 @@ def picture(mask: Mask, length: int) -> list[str]:
     return ["".join(cell(queries, keys) for keys in spans) for queries in spans]
 
 
-def vocabulary_of(tokenizer: TokenizerConfig) -> int:
-    """Tokens of a tokenizer before it is trained: as many as it may have."""
+def vocabulary_of(tokenizer: TokenizerConfig, needs: Needs) -> int:
+    """Tokens of a tokenizer before it is trained: as many as it may have, and what the objective adds."""
+    added = needs.sentinels if tokenizer.grows else 0
     if not tokenizer.trained:
-        return tokenizer.build([]).vocabulary.size
-    return int(getattr(tokenizer, "vocab_size", DEFAULT_VOCABULARY))
+        return tokenizer.build([]).with_sentinels(added).vocabulary.size
+    return int(getattr(tokenizer, "vocab_size", DEFAULT_VOCABULARY)) + added

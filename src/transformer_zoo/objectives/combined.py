@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from transformer_zoo.objectives.base import Objective, ObjectiveConfig
 from transformer_zoo.objectives.classes import NextSentenceConfig, SentenceOrderConfig
 from transformer_zoo.objectives.masked_lm import MaskedLMConfig
-from transformer_zoo.records import Batch, Example, LossReport, MetricReport, ModelOutput, Needs, PairBatch, TextBatch, Vocabulary
+from transformer_zoo.records import Batch, Example, LossReport, MetricReport, ModelOutput, Needs, PairBatch, SequenceInputs, TextBatch, Vocabulary
 from transformer_zoo.settings import NonNegativeFloat
 
 
@@ -117,4 +117,7 @@ def shared_problems(needs: dict[str, Needs]) -> list[str]:
         if len(set(values.values())) > 1:
             listed = ", ".join(f"{name}: {value}" for name, value in values.items())
             problems.append(f"parts cannot be combined, since they {label} different kinds ({listed}); train them one after another")
+    alone = [name for name, need in needs.items() if need.inputs is not SequenceInputs]
+    if alone and len(needs) > 1:
+        problems.append(f"parts cannot be combined, since what a model reads is made by {' and by '.join(alone)} alone; train them one after another")
     return problems
