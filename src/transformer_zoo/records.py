@@ -146,6 +146,8 @@ class Vocabulary:
     specials: SpecialTokens
     sentinels: tuple[int, ...] = ()
     """Tokens that can stand for missing spans, in their order."""
+    full_stops: tuple[int, ...] = ()
+    """Tokens that are a full stop and nothing else."""
 
 
 # --- objectives → models --------------------------------------------------------------------------------------------------------

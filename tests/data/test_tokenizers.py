@@ -181,3 +181,12 @@ def test_comparison_counts_words_bytes_and_unknowns() -> None:
     assert not reports["word"].lossless
     with pytest.raises(DataError, match="no text to compare"):
         compare({"byte": BYTES}, [" "])
+
+
+@each
+def test_full_stops_are_found_in_every_spelling(config: TokenizerConfig) -> None:
+    tokenizer = config.build([*TEXT, "one . two ."])
+    stops = tokenizer.vocabulary.full_stops
+    assert stops
+    assert all(tokenizer.token(stop).lstrip("▁Ġ#") == "." for stop in stops)
+    assert set(tokenizer.encode(".")) & set(stops)

@@ -15,6 +15,7 @@ from transformer_zoo.evaluation.loss import LossConfig
 from transformer_zoo.objectives.causal_lm import CausalLMConfig
 from transformer_zoo.objectives.classes import ClassificationConfig, NextSentenceConfig
 from transformer_zoo.objectives.combined import MaskedOrderConfig, MaskedPairsConfig
+from transformer_zoo.objectives.denoising import DenoisingConfig
 from transformer_zoo.objectives.masked_lm import MaskedLMConfig
 from transformer_zoo.objectives.replaced_token import ReplacedTokenConfig
 from transformer_zoo.objectives.span_corruption import SpanCorruptionConfig
@@ -142,6 +143,7 @@ def test_no_floor_across_documents_or_for_other_objectives(context: Make, pocket
     assert best_possible(LossConfig(), context(MaskedOrderConfig())) is None
     assert best_possible(LossConfig(), context(SpanCorruptionConfig())) is None
     assert best_possible(LossConfig(), context(ReplacedTokenConfig())) is None
+    assert best_possible(LossConfig(), context(DenoisingConfig())) is None
     config = ClassificationConfig()
     data = pocket(config)
     assert best_possible(LossConfig(), EvaluationContext(data=data, objective=config.build(vocabulary=data.vocabulary, n_classes=8))) is None

@@ -14,7 +14,7 @@ OBJECTIVES = [name for name in catalog.options("objective") if name != "combined
 FITTING = {
     "bert": {"mlm", "nsp", "mlm_nsp", "mlm_sop", "classification", "tagging"},
     "gpt2": {"clm", "nsp", "classification", "tagging"},
-    "transformer": {"translation", "span_corruption"},
+    "transformer": {"translation", "span_corruption", "denoising"},
     "electra": {"replaced_token"},
 }
 

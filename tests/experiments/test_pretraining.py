@@ -21,6 +21,7 @@ SMALL = (
         ("replaced_token", "electra", ("generator", "detector")),
         ("mlm_sop", "albert", ("mlm",)),
         ("span_corruption", "t5", ("span_corruption",)),
+        ("denoising", "bart", ("denoising",)),
     ],
 )
 def test_the_loss_falls(objective: str, model: str, terms: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

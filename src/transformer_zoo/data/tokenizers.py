@@ -37,6 +37,9 @@ _SPELLINGS: dict[str, tuple[str, ...]] = {
 }
 """How published tokenizers spell their special tokens."""
 
+FULL_STOPS = (".", "##.", "▁.", "Ġ.")
+"""A full stop by itself, in the spellings of tokenizers that mark where words begin or go on."""
+
 SENTINEL = "<extra_id_{}>"
 """How the tokens that stand for missing spans are spelled, as T5's."""
 
@@ -83,7 +86,12 @@ class Tokenizer:
         found = {role: next((tokens[s] for s in spellings if s in tokens), None) for role, spellings in _SPELLINGS.items()}
         pad = next((i for i in (found.pop("pad"), found["end"], found["unknown"]) if i is not None), 0)
         spelled = itertools.takewhile(tokens.__contains__, map(SENTINEL.format, itertools.count()))
-        return Vocabulary(size=max(tokens.values()) + 1, specials=SpecialTokens(pad=pad, **found), sentinels=tuple(tokens[s] for s in spelled))
+        return Vocabulary(
+            size=max(tokens.values()) + 1,
+            specials=SpecialTokens(pad=pad, **found),
+            sentinels=tuple(tokens[s] for s in spelled),
+            full_stops=tuple(tokens[s] for s in FULL_STOPS if s in tokens),
+        )
 
     def with_sentinels(self, count: int) -> "Tokenizer":
         """The same tokenizer with at least `count` tokens that stand for missing spans; new ones go behind all others."""

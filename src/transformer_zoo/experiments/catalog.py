@@ -13,7 +13,7 @@ from transformer_zoo.generation import beam, greedy, sampling
 from transformer_zoo.layers import blocks, embeddings, feedforward, heads, initialization, norms, positions, stacks
 from transformer_zoo.layers.attention import kernels, multihead
 from transformer_zoo.models import decoder, encoder, encoder_decoder, generator_pair
-from transformer_zoo.objectives import causal_lm, classes, combined, masked_lm, replaced_token, span_corruption, translation
+from transformer_zoo.objectives import causal_lm, classes, combined, denoising, masked_lm, replaced_token, span_corruption, translation
 from transformer_zoo.settings import Config
 from transformer_zoo.training import optimizers, schedules, trackers
 
@@ -53,6 +53,7 @@ SLOTS: dict[str, dict[str, type[Config]]] = {
         "mlm_sop": combined.MaskedOrderConfig,
         "clm": causal_lm.CausalLMConfig,
         "replaced_token": replaced_token.ReplacedTokenConfig,
+        "denoising": denoising.DenoisingConfig,
         "span_corruption": span_corruption.SpanCorruptionConfig,
         "translation": translation.TranslationConfig,
         "classification": classes.ClassificationConfig,

@@ -141,6 +141,7 @@ def describe(config: ExperimentConfig, *, vocab_size: int | None = None) -> Desc
     vocabulary = Vocabulary(
         size=size,
         specials=SpecialTokens(pad=0, unknown=1, begin=2, end=3, cls=4, sep=5, mask=6),
+        full_stops=(N_SPECIALS,),
         sentinels=tuple(range(size - config.objective.needs().sentinels, size)),
     )
     length = config.data.sequence_length

@@ -5,7 +5,7 @@ import torch
 
 from transformer_zoo.objectives.base import chosen
 from transformer_zoo.objectives.token_prediction import TokenPrediction
-from transformer_zoo.records import IGNORED, Example, Needs, SequenceInputs, TranslationInputs
+from transformer_zoo.records import IGNORED, Example, Needs, SequenceInputs, TranslationInputs, Vocabulary
 
 
 class Reconstruction(TokenPrediction):
@@ -30,3 +30,10 @@ class Reconstruction(TokenPrediction):
         )
         count = int(target_valid.sum())
         return Example(inputs=inputs, targets={self.term: targets}, counts={self.term: count}, tokens=int(source_valid.sum()) + count)
+
+
+def ending_problems(vocabulary: Vocabulary) -> list[str]:
+    """What it means that a tokenizer has no token that ends a text."""
+    if vocabulary.specials.end is not None:
+        return []
+    return ["ends what is written by the end token, which the tokenizer lacks: train a tokenizer, or choose another tokenizer.path"]

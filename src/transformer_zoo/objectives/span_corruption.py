@@ -7,7 +7,7 @@ import numpy as np
 
 from transformer_zoo.objectives.base import Objective, ObjectiveConfig
 from transformer_zoo.objectives.corruption import ended, noise_spans, packed, span_counts
-from transformer_zoo.objectives.reconstruction import Reconstruction
+from transformer_zoo.objectives.reconstruction import Reconstruction, ending_problems
 from transformer_zoo.objectives.token_prediction import HEADS
 from transformer_zoo.records import Batch, Example, Needs, TextBatch, TokenBatch, TranslationInputs, Vocabulary
 from transformer_zoo.settings import PositiveInt, Range, Ratio
@@ -57,13 +57,6 @@ class SpanCorruptionConfig(ObjectiveConfig):
 
     def build(self, *, vocabulary: Vocabulary, n_classes: int | None = None) -> Objective:
         return SpanCorruption(self, vocabulary)
-
-
-def ending_problems(vocabulary: Vocabulary) -> list[str]:
-    """What it means that a tokenizer has no token that ends a text."""
-    if vocabulary.specials.end is not None:
-        return []
-    return ["ends what is written by the end token, which the tokenizer lacks: train a tokenizer, or choose another tokenizer.path"]
 
 
 class SpanCorruption(Reconstruction):
