@@ -67,8 +67,7 @@ def poisson(draws: np.ndarray, mean: float) -> np.ndarray:
     """Numbers of a Poisson distribution, one for each draw in [0, 1)."""
     counts = np.arange(int(mean + 40 * math.sqrt(mean) + 40))
     logarithms = counts * math.log(mean) - mean - np.array([math.lgamma(count + 1) for count in counts])
-    passed = np.cumsum(np.exp(logarithms))
-    return np.minimum(np.searchsorted(passed, draws, side="right"), counts[-1])
+    return np.searchsorted(np.cumsum(np.exp(logarithms)), draws, side="right")
 
 
 def poisson_spans(rows: Rows, n_hidden: np.ndarray, mean_span: float) -> tuple[np.ndarray, np.ndarray]:
@@ -106,10 +105,10 @@ def sentence_order(rows: Rows, is_stop: np.ndarray, valid: np.ndarray, share: fl
     n_sentences = np.where(valid, number + 1, 0).max(axis=1)
     width = max(int(n_sentences.max()), 1)
     n_moved = np.ceil(n_sentences * share - 1e-9).astype(np.int64)
-    candidates = np.where(np.arange(width) < n_sentences[:, None], uniform(rows, "sentences: which", width), 2.0)
-    moved = ranks(candidates) < n_moved[:, None]  # [B,sentences]
+    draws = np.where(np.arange(width) < n_sentences[:, None], uniform(rows, "sentences", width), 2.0)
+    moved = ranks(draws) < n_moved[:, None]  # [B,sentences]: those with the smallest draws, which give their new order too
     places = np.argsort(~moved, axis=1, kind="stable")
-    sentences = np.argsort(np.where(moved, uniform(rows, "sentences: order", width), 2.0), axis=1, kind="stable")
+    sentences = np.argsort(np.where(moved, draws, 2.0), axis=1, kind="stable")
     place_of = np.empty_like(places)
     np.put_along_axis(place_of, sentences, places, axis=1)
     keys = np.where(valid, np.take_along_axis(place_of, np.minimum(number, width - 1), axis=1), width)
