@@ -85,7 +85,7 @@ class Parameters:
     body: int
     """All but the heads."""
     body_and_pooler: int
-    """The body with the pooler its classifier would have, as BERT's sizes are often given."""
+    """The body with the pooler its classifier would have, as BERT's sizes are often given; a causal model has none."""
     embeddings: int
     heads: dict[str, int]
     """By head, those of its own."""
@@ -223,7 +223,7 @@ def count_parameters(config: ModelConfig, model: Model) -> Parameters:
     of_body = {id(parameter) for parameter in body}
     own = {name: [parameter for parameter in head.parameters() if id(parameter) not in of_body] for name, head in model.all_heads().items()}
     pooler = 0
-    if isinstance(config, TransformerConfig) and config.classifier.transform:
+    if isinstance(config, TransformerConfig) and config.classifier.transform and not config.causal:
         with torch.device("meta"):
             pooler = size(config.classifier.build_transform(config.d_model, config.norm).parameters())
     return Parameters(
