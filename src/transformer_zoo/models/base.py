@@ -36,6 +36,10 @@ class ModelConfig(Config):
         """What its `encoder` and its `decoder` are made of, as far as it has them."""
         return {}
 
+    def beside(self) -> str | None:
+        """What is trained beside them, in words; None: nothing is."""
+        return None
+
     def build(self, *, vocab_size: int, heads: Mapping[str, HeadNeed]) -> "Model":
         """The model with the heads that an objective asks for, its parameters drawn from torch's global generator."""
         raise NotImplementedError("abstract")

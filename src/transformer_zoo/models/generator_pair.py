@@ -39,6 +39,9 @@ class GeneratorPairConfig(TransformerConfig):
     def sides(self) -> dict[str, Parts]:
         return {"encoder": self.parts()}
 
+    def beside(self) -> str | None:
+        return f"generator of width {self.generator().d_model}"
+
     def problems(self) -> list[str]:
         """What does not fit, in the discriminator or in the generator."""
         found, generator = super().problems(), self.generator()
