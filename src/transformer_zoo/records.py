@@ -220,6 +220,8 @@ class Needs:
     """The segments of every pair follow each other in their document, and half of the pairs are swapped."""
     sentinels: int = 0
     """Tokens that stand for missing spans, which a tokenizer that is trained must have."""
+    start: str = "begin"
+    """The special token that a decoder of targets reads before it has written anything."""
 
 
 @dataclass(frozen=True, kw_only=True)

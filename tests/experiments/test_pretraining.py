@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from transformer_zoo.experiments.compose import experiment
+from transformer_zoo.experiments.config import GenerateConfig
+from transformer_zoo.experiments.generate import generate
 from transformer_zoo.experiments.run import evaluate_run, train
 from transformer_zoo.training.metrics import read_metrics
 
@@ -16,15 +18,17 @@ SMALL = (
 
 
 @pytest.mark.parametrize(
-    ("objective", "model", "terms"),
+    ("objective", "model", "terms", "given"),
     [
-        ("replaced_token", "electra", ("generator", "detector")),
-        ("mlm_sop", "albert", ("mlm",)),
-        ("span_corruption", "t5", ("span_corruption",)),
-        ("denoising", "bart", ("denoising",)),
+        ("replaced_token", "electra", ("generator", "detector"), {"text": "the [MASK] ."}),
+        ("mlm_sop", "albert", ("mlm",), {"text": "the [MASK] ."}),
+        ("span_corruption", "t5", ("span_corruption",), {"source": "the <extra_id_0> ."}),
+        ("denoising", "bart", ("denoising",), {"source": "the [MASK] ."}),
     ],
 )
-def test_the_loss_falls(objective: str, model: str, terms: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loss_falls(
+    objective: str, model: str, terms: tuple[str, ...], given: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TRANSFORMER_ZOO_CACHE", str(tmp_path / "cache"))
     overrides = [f"model={model}", f"objective={objective}", *SMALL, "training.steps=40", f"run_dir='{tmp_path / 'run'}'"]
     result = train(experiment(overrides), overrides)
@@ -36,3 +40,5 @@ def test_the_loss_falls(objective: str, model: str, terms: tuple[str, ...], tmp_
     first, second = (evaluate_run(tmp_path / "run", evaluation)["metrics"] for _ in range(2))
     assert first == second
     assert first["validation/loss"] == result.summary["metrics"]["best"]["validation/loss"]
+    found = generate(tmp_path / "run", given, GenerateConfig())
+    assert found.get("masks") or isinstance(found["translation"], str)

@@ -37,7 +37,7 @@ class DenoisingConfig(ObjectiveConfig):
         return ["mask_ratio, permuted_share, deleted_share and rotated_share are all 0, so that the text would just be copied: choose one above 0"]
 
     def needs(self) -> Needs:
-        return Needs(batch=TextBatch, inputs=TranslationInputs, causal=True, heads=HEADS)
+        return Needs(batch=TextBatch, inputs=TranslationInputs, causal=True, heads=HEADS, start="end")
 
     def longest(self, sequence_length: int) -> int:
         return sequence_length + 1  # the end token
@@ -64,7 +64,7 @@ class Denoising(Reconstruction):
     def __init__(self, config: DenoisingConfig, vocabulary: Vocabulary) -> None:
         specials = vocabulary.specials
         assert specials.end is not None, "the assembly refuses a tokenizer without an end token"
-        super().__init__("denoising", config.needs(), start=specials.end)
+        super().__init__("denoising", config.needs(), vocabulary)
         self.config, self.pad, self.end, self.mask = config, specials.pad, specials.end, specials.mask
         self.full_stops = list(vocabulary.full_stops)
 

@@ -13,10 +13,9 @@ class Reconstruction(TokenPrediction):
 
     rewrites_tokens = True
 
-    def __init__(self, term: str, needs: Needs, *, start: int) -> None:
+    def __init__(self, term: str, needs: Needs, vocabulary: Vocabulary) -> None:
         super().__init__(term, needs)
-        self.start = start
-        """What the decoder reads before it has written anything."""
+        self.start: int = getattr(vocabulary.specials, needs.start)
 
     def example(self, source: tuple[np.ndarray, np.ndarray], target: tuple[np.ndarray, np.ndarray]) -> Example:
         """Ids and validity, [B,S] each and [B,T] each; the decoder reads the target one token late."""

@@ -27,7 +27,7 @@ class SpanCorruptionConfig(ObjectiveConfig):
     """Sentinel tokens, <extra_id_0> and so on: the most spans that a row can have. A tokenizer that is trained here gets them."""
 
     def needs(self) -> Needs:
-        return Needs(batch=TextBatch, inputs=TranslationInputs, causal=True, heads=HEADS, sentinels=self.sentinels)
+        return Needs(batch=TextBatch, inputs=TranslationInputs, causal=True, heads=HEADS, sentinels=self.sentinels, start="pad")
 
     def lengths(self, sequence_length: int) -> tuple[int, int]:
         """Tokens read and tokens written for a row of so many tokens, end tokens included."""
@@ -67,7 +67,7 @@ class SpanCorruption(Reconstruction):
 
     def __init__(self, config: SpanCorruptionConfig, vocabulary: Vocabulary) -> None:
         assert vocabulary.specials.end is not None, "the assembly refuses a tokenizer without an end token"
-        super().__init__("span_corruption", config.needs(), start=vocabulary.specials.pad)
+        super().__init__("span_corruption", config.needs(), vocabulary)
         self.language_term = None
         self.density, self.mean_span = config.density, config.mean_span
         self.pad, self.end = vocabulary.specials.pad, vocabulary.specials.end
