@@ -99,8 +99,9 @@ def translate_rows(
 
 def written(tokenizer: Tokenizer, token_ids: Sequence[int]) -> str:
     """The text of token ids; sentinels are spelled out, since they say where what follows belongs."""
+    sentinels = set(tokenizer.vocabulary.sentinels)
     pieces: list[str] = []
-    sentinels, rest = set(tokenizer.vocabulary.sentinels), []
+    rest: list[int] = []
     for token in [*token_ids, None]:
         if token is None or token in sentinels:
             pieces += [tokenizer.decode(rest)] if rest else []
