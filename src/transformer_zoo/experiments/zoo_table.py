@@ -45,7 +45,7 @@ def row(name: str, config: ExperimentConfig) -> list[str]:
     (first, *_) = model.sides().values()
     return [
         f"[`{name}`]({recipe.paper})",
-        "; ".join([" and ".join(sides), *words.pattern(model), *_sharing(model)]),
+        "; ".join([" and ".join(sides), *words.extras(model), *_sharing(model)]),
         words.choice(model.positions),
         f"{words.choice(model.norm)}, {words.choice(model.norm_placement)}",
         words.choice(first.attention, hidden=frozenset(words.RATES | words.SIZES)),
