@@ -81,6 +81,24 @@ class MaskOperands:
             key_global=_pick(self.key_global, keys),
         )
 
+    def pair(self, row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> "MaskOperands":
+        """The operands of single pairs: all four are numbers, or shapes that broadcast against each other."""
+
+        def pick(x: Tensor | None, slot: Tensor) -> Tensor | None:
+            return None if x is None else x[row, slot]
+
+        return MaskOperands(
+            query_slots=self.query_slots[query],
+            key_slots=self.key_slots[key],
+            key_valid=pick(self.key_valid, key),
+            query_documents=pick(self.query_documents, query),
+            key_documents=pick(self.key_documents, key),
+            prefix_length=None if self.prefix_length is None else self.prefix_length[row],
+            query_global=pick(self.query_global, query),
+            key_global=pick(self.key_global, key),
+            heads=head,
+        )
+
     def grid(self) -> "MaskOperands":
         """All pairs: queries [B|1, 1, T, 1] and keys [B|1, 1, 1, S]."""
         queries, keys = torch.arange(len(self.query_slots)), torch.arange(len(self.key_slots))

@@ -19,6 +19,8 @@ class KernelConfig(Config):
     """What computes the weighted sum."""
 
     slot: ClassVar[str | None] = "model/attention/kernel"
+    drops: ClassVar[bool] = True
+    """Whether it can drop attention weights."""
 
     def build(self) -> "Kernel":
         raise NotImplementedError("abstract")
@@ -28,6 +30,15 @@ class Kernel:
     """q [B,H,T,E], k and v [B,Hk,S,E] (Hk divides H) -> [B,H,T,E]; `bias` [B|1,H,T,S] is added to the scaled scores."""
 
     name: str
+    trains_on: tuple[str, ...] = ("cpu", "cuda", "mps")
+    """Devices on which it has a backward."""
+
+    def refusal(self, device: str) -> str:
+        """What to say where it cannot train."""
+        return (
+            f"model/attention/kernel={self.name} trains on {' and '.join(self.trains_on)} only, and this is {device}: choose "
+            "model/attention/kernel=sdpa, which computes windows and blocks as fast as they allow"
+        )
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, *, mask: LoweredMask, bias: Tensor | None, scale: float, dropout: float) -> Tensor:
         raise NotImplementedError("abstract")

@@ -51,6 +51,8 @@ class HeadsConfig(AttentionConfig):
         if self.n_kv_heads is not None and n_heads % self.n_kv_heads:
             fitting = [str(n) for n in range(1, n_heads + 1) if n_heads % n == 0]
             problems.append(f"n_heads={n_heads} is not divisible by attention.n_kv_heads={self.n_kv_heads}; choose one of {', '.join(fitting)}")
+        if self.dropout and not self.kernel.drops:
+            problems.append(f"attention.dropout={self.dropout} with a kernel that drops nothing: set it to 0, or choose model/attention/kernel=sdpa")
         return problems
 
     def build_cross(self, *, d_model: int, n_heads: int, layer: int = 0) -> "MultiheadAttention":
