@@ -67,9 +67,16 @@ def globals_of(length: int, slots: list[list[int]]) -> Tensor:
 RAGGED = [[0], [], [0, 7, 30]]
 
 
-@pytest.mark.parametrize(
-    ("length", "window", "slots"), [(45, 4, RAGGED), (64, 8, RAGGED), (401, 4, RAGGED), (333, 2, [[], [], []]), (250, 3, [[249], [0, 1, 2], []])]
-)
+CASES = [
+    (45, 4, RAGGED),
+    (64, 8, RAGGED),
+    (401, 4, RAGGED),
+    (333, 2, [[], [], []]),
+    (250, 3, [[249], [0, 1, 2], []]),
+]
+
+
+@pytest.mark.parametrize(("length", "window", "slots"), CASES)
 def test_equal_to_transformers(length: int, window: int, slots: list[list[int]]):
     module = theirs(window)
     ours = ours_like(module, window)
