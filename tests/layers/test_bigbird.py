@@ -7,7 +7,7 @@ from torch import Tensor
 from transformers import BigBirdConfig as TheirConfig
 from transformers.models.big_bird.modeling_big_bird import BigBirdBlockSparseAttention, BigBirdModel
 
-from contracts.builders import attention, config
+from contracts.builders import attention, build, config, tokens
 from transformer_zoo.errors import ConfigError
 from transformer_zoo.experiments.describe import picture
 from transformer_zoo.layers.attention.bigbird import BigBirdMask, random_blocks
@@ -16,6 +16,7 @@ from transformer_zoo.layers.attention.multihead import MultiheadAttention
 from transformer_zoo.layers.lowering import MaskLowering
 from transformer_zoo.layers.masks import Mask, MaskOperands, Padding, SameDocument
 from transformer_zoo.layers.positions import Site
+from transformer_zoo.records import SequenceInputs
 
 D = 16
 
@@ -187,3 +188,19 @@ def test_full_attention_has_the_same_parameters():
     q, k, v = rearrange(full.qkv(x), "b t (three h e) -> three b h t e", three=3, h=2)
     expected = full.out(rearrange(torch.softmax(q @ k.mT * 8**-0.5, dim=-1) @ v, "b h t e -> b t (h e)"))
     torch.testing.assert_close(full(x, mask=mask, positions=Site()), expected)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside torch
+def test_a_compiler_does_not_trace_the_draws():
+    model = build("encoder", attention=attention("bigbird", block_size=2, n_random=1), max_length=64, n_layers=1)
+    record = SequenceInputs(token_ids=tokens(length=40))
+    compiled = torch.compile(model, backend="eager")
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(record).hidden, model(record).hidden)
+
+
+def test_what_stands_in_padding_does_not_matter():
+    model = build("encoder", attention=attention("bigbird", block_size=2, n_random=1), max_length=64)
+    token_ids, valid = tokens(length=41), torch.arange(41) < torch.tensor([[41], [30], [3]])
+    before, after = (model(SequenceInputs(token_ids=ids, valid=valid)).hidden for ids in (token_ids, token_ids.where(valid, tokens(1, length=41))))
+    assert torch.equal(before[valid], after[valid])
