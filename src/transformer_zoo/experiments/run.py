@@ -156,7 +156,7 @@ class _Experiment:
         torch.manual_seed(self.config.seed)
         model = assemble.build_model(self.config.model, self.data.vocabulary.size, self.objective.needs().heads)
         if self.config.init_from is not None:
-            source = load_weights(model, Path(self.config.init_from), strict=False)
+            source = load_weights(model, Path(self.config.init_from), strict=False, part=self.config.init_part)
             logger.info("starting from the weights of %s", source)
         return model
 
