@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from transformer_zoo.experiments import assemble, config_tree, words
-from transformer_zoo.experiments.compose import experiment
 from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.experiments.describe import count_parameters
 from transformer_zoo.models.base import TransformerConfig
@@ -29,6 +28,8 @@ COLUMNS = ("model", "layout", "positions", "norm", "attention", "feed-forward", 
 
 def markdown() -> str:
     """The whole page."""
+    from transformer_zoo.experiments.compose import experiment
+
     configs = {name: experiment([f"model={name}"]) for name in config_tree.options("model", config_tree.roots())}
     rows = [row(name, config) for name, config in configs.items()]
     sizes = [line for name, config in configs.items() for line in sizes_of(name, config)]
@@ -59,6 +60,8 @@ def row(name: str, config: ExperimentConfig) -> list[str]:
 
 def sizes_of(name: str, config: ExperimentConfig) -> list[list[str]]:
     """One model's published sizes with their parameters."""
+    from transformer_zoo.experiments.compose import experiment
+
     lines = []
     for size in config.recipe.sizes:
         model_config = experiment([f"model={name}", f"model/size={size}"]).model
