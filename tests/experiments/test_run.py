@@ -92,7 +92,7 @@ def test_a_part_of_another_model_is_a_start(tmp_path: Path, caplog: pytest.LogCa
     """ELECTRA's discriminator is a BERT and goes on as one."""
     run(tmp_path / "pair", "model=electra")
     start = f"init_from='{tmp_path / 'pair'}'"
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         run(tmp_path / "one", "model=bert", "objective=classification", start, "init_part=discriminator", "optimizer.lr=1e-12")
     pair, one = weights(tmp_path / "pair"), weights(tmp_path / "one")
     body = [name for name in one if not name.startswith("heads.")]

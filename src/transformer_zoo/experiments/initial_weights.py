@@ -61,8 +61,8 @@ def read_start(source: Path) -> Start:
 
 def start_from(model: Model, source: Path, *, settings: Mapping[str, Any], tokenizer: Tokenizer, part: str | None = None) -> None:
     """Gives a model the weights of `source` as far as they have the same names, and logs what was taken and what was not. A pooler stands under any
-    head; rows of tokens that the same tokenizer does not have are left out. `settings` are the model's own, as plain data. `part` takes the weights under one name alone,
-    such as the `discriminator` of a model made of two.
+    head; rows of tokens that the same tokenizer does not have are left out. `settings` are the model's own, as plain data. `part` takes the weights
+    under one name alone, such as the `discriminator` of a model made of two.
 
     Raises:
         RunNotFoundError, CheckpointError: there are no weights, none fits, or one of them has another shape.
