@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from transformer_zoo.errors import CheckpointError, ConfigError
+from transformer_zoo.errors import ConfigError
 from transformer_zoo.training.checkpoints import CheckpointStore, Identity, find_checkpoint, read_weights
 from transformer_zoo.training.keeper import Keeper
 from transformer_zoo.training.optimizers import OptimizerConfig
@@ -97,22 +97,15 @@ def build_trainer(
     )
 
 
-def load_weights(model: nn.Module, source: Path, *, which: str = "best", strict: bool = True, part: str | None = None) -> Path:
+def load_weights(model: nn.Module, source: Path, *, which: str = "best", strict: bool = True) -> Path:
     """Give a model the weights of a run (its `best`, `latest` or a named checkpoint) or of a checkpoint folder; returns that folder.
 
-    With `strict=False` tensors that are missing, left over or of another shape are logged and left as they are. `part` takes the weights
-    under one name alone, such as the `discriminator` of a model made of two.
+    With `strict=False` tensors that are missing, left over or of another shape are logged and left as they are.
 
     Raises:
-        CheckpointError: there is no such checkpoint, it is damaged, has no such part, or (strict) does not fit the model.
+        CheckpointError: there is no such checkpoint, it is damaged, or (strict) does not fit the model.
     """
     path = source if (source / "manifest.json").is_file() else find_checkpoint(source, which)
-    weights = read_weights(path)
-    if part is not None:
-        parts = sorted({name.partition(".")[0] for name in weights})
-        weights = {name.removeprefix(f"{part}."): tensor for name, tensor in weights.items() if name.startswith(f"{part}.")}
-        if not weights:
-            raise CheckpointError(f"{path} holds no part {part!r}: it has {', '.join(parts)}")
-    for misfit in load_model_weights(model, weights, str(path), strict=strict):
+    for misfit in load_model_weights(model, read_weights(path), str(path), strict=strict):
         logger.warning("%s: %s", path, misfit)
     return path
