@@ -206,7 +206,7 @@ class Needs:
 
 @dataclass(frozen=True, kw_only=True)
 class HeadNeed:
-    """A head an objective wants: `kind` is `vocabulary`, `pair`, `sequence` or `token`; `n_classes` for all but the first."""
+    """A head an objective wants: `kind` is `vocabulary`, `pooler`, `pair`, `sequence` or `token`; `n_classes` for the last three."""
 
     kind: str
     n_classes: int | None = None

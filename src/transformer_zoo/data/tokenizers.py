@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -42,14 +42,16 @@ class Tokenizer:
     """Text to token ids and back. `specials=True` reads the spelling of a special token in the text as that token; data preparation
     passes False, because a text that happens to contain `[SEP]` means the characters."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, specials: Mapping[str, str] | None = None) -> None:
         backend.no_truncation()
         backend.no_padding()
         self._backend = backend
+        self._named = dict(specials or {})
 
     @classmethod
-    def load(cls, path: Path | str) -> Self:
-        """Read a `tokenizer.json`.
+    def load(cls, path: Path | str, *, specials: Mapping[str, str] | None = None) -> Self:
+        """Read a `tokenizer.json`. `specials` spells special tokens by role (pad, unknown, begin, end, cls, sep, mask) that the usual spellings do
+        not find.
 
         Raises:
             DataError: the file is missing or no tokenizer.
@@ -58,7 +60,7 @@ class Tokenizer:
         if not path.is_file():
             raise DataError(f"there is no tokenizer file {path.absolute()} (current folder: {Path.cwd()})")
         try:
-            return cls(Backend.from_str(path.read_text(encoding="utf-8")))
+            return cls(Backend.from_str(path.read_text(encoding="utf-8")), specials)
         except Exception as problem:  # the library raises bare Exception
             raise DataError(f"{path.absolute()} is no tokenizer.json: {problem}") from problem
 
@@ -77,7 +79,8 @@ class Tokenizer:
         tokens = self._backend.get_vocab(with_added_tokens=True)
         if not tokens:
             raise DataError("the tokenizer has no tokens")
-        found = {role: next((tokens[s] for s in spellings if s in tokens), None) for role, spellings in _SPELLINGS.items()}
+        named = {role: (self._named[role],) if role in self._named else () for role in _SPELLINGS}
+        found = {role: next((tokens[s] for s in (*named[role], *usual) if s in tokens), None) for role, usual in _SPELLINGS.items()}
         pad = next((i for i in (found.pop("pad"), found["end"], found["unknown"]) if i is not None), 0)
         return Vocabulary(size=max(tokens.values()) + 1, specials=SpecialTokens(pad=pad, **found))
 
@@ -85,6 +88,12 @@ class Tokenizer:
         """Token ids of a text; nothing is added."""
         self._backend.encode_special_tokens = not specials
         ids: list[int] = self._backend.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def encode_whole(self, text: str) -> list[int]:
+        """Token ids of a text with what the tokenizer's own template puts around it, such as [CLS] and [SEP]; published tokenizers have one."""
+        self._backend.encode_special_tokens = False
+        ids: list[int] = self._backend.encode(text, add_special_tokens=True).ids
         return ids
 
     def encode_batch(self, texts: Sequence[str], *, specials: bool = True) -> list[list[int]]:

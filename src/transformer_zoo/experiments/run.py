@@ -18,11 +18,18 @@ from transformer_zoo.data.tokenizers import Tokenizer
 from transformer_zoo.errors import CheckpointError, ConfigError, RunNotFoundError, StoppedError, ZooError
 from transformer_zoo.evaluation.base import EvaluationConfig, EvaluationContext
 from transformer_zoo.experiments import assemble, plugins
+from transformer_zoo.experiments.catalog import kind_of
 from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.experiments.convert import from_dict, to_dict
+from transformer_zoo.experiments.imported import is_imported
+from transformer_zoo.experiments.initial_weights import start_from
+from transformer_zoo.experiments.loaded import LoadedModel
 from transformer_zoo.experiments.safety import masked
+from transformer_zoo.experiments.texts import OwnTexts
+from transformer_zoo.interop.families import FAMILIES
 from transformer_zoo.models.base import Model
 from transformer_zoo.objectives.base import Objective
+from transformer_zoo.records import TranslationInputs
 from transformer_zoo.training.checkpoints import Identity, config_differences
 from transformer_zoo.training.environment import environment
 from transformer_zoo.training.parallel import World
@@ -156,8 +163,7 @@ class _Experiment:
         torch.manual_seed(self.config.seed)
         model = assemble.build_model(self.config.model, self.data.vocabulary.size, self.objective.needs().heads)
         if self.config.init_from is not None:
-            source = load_weights(model, Path(self.config.init_from), strict=False)
-            logger.info("starting from the weights of %s", source)
+            start_from(model, Path(self.config.init_from), settings=to_dict(self.config.model), tokenizer=self.data.tokenizer)
         return model
 
     def _build_stream(self) -> TrainingStream:
@@ -280,17 +286,11 @@ def _log_file(run: RunFolder, world: World) -> Iterator[None]:
 
 
 @dataclass(kw_only=True)
-class LoadedRun:
+class LoadedRun(LoadedModel):
     """A run read back: its settings, tokenizer and model with the weights it ended with."""
 
-    path: Path
     config: ExperimentConfig
     tokenizer: Tokenizer
-    objective_config: Any
-    model: Model
-    device: torch.device
-    step: str
-    """The checkpoint's name."""
 
     def context(self) -> tuple[DataModule, Objective]:
         """The run's data and objective, opened anew."""
@@ -306,6 +306,11 @@ def read_config(path: Path) -> ExperimentConfig:
         RunNotFoundError: there is no run at `path`.
     """
     file = path / "config.yaml"
+    if is_imported(path):
+        raise ConfigError(
+            f"run={path}: this is an imported model, which has no data and no training settings of its own; train from its weights with "
+            f"init_from={path} and measure that run"
+        )
     if not file.is_file():
         raise RunNotFoundError(f"run={path}: there is no run there (no {file.absolute()}); `transformer-zoo train` makes one under runs/")
     try:
@@ -331,10 +336,32 @@ def load_run(path: Path, *, device: str = "auto", checkpoint: str = "best") -> L
         data = build_data(config.data, config.tokenizer, needs=needs, cache_dir=assemble.cache_folder(), tokenizer=tokenizer)
         n_classes = len(data.label_names or data.tag_names or [])
     objective = config.objective.build(vocabulary=tokenizer.vocabulary, n_classes=n_classes)
-    model = assemble.build_model(config.model, tokenizer.vocabulary.size, objective.needs().heads)
+    heads = objective.needs().heads
+    model = assemble.build_model(config.model, tokenizer.vocabulary.size, heads)
     source = load_weights(model, path, which=checkpoint)
+    model = model.to(where).eval()
     return LoadedRun(
-        path=path, config=config, tokenizer=tokenizer, objective_config=config.objective, model=model.to(where).eval(), device=where, step=source.name
+        path=path,
+        config=config,
+        tokenizer=tokenizer,
+        model=model,
+        model_config=config.model,
+        heads=heads,
+        primary="vocabulary" if "vocabulary" in heads else next(iter(heads), None),
+        device=where,
+        step=source.name,
+        text_form=OwnTexts(
+            model=model,
+            tokenizer=tokenizer,
+            device=where,
+            framed=needs.framed,
+            ends_sources=needs.inputs is TranslationInputs,
+            begins_document=config.data.packing == "separate",  # rows then begin where documents do; elsewhere a row begins anywhere
+            window=config.data.sequence_length,
+        ),
+        origin=f"trained with objective={kind_of(type(config.objective))}",
+        family=next((family for family in FAMILIES.values() if config.recipe.model in family.recipes), None),
+        pad=tokenizer.vocabulary.specials.pad,
     )
 
 

@@ -133,6 +133,9 @@ class ClassifierConfig(Config):
     def build_token(self, *, d_model: int, n_classes: int, norm: NormConfig) -> "TokenClassifier":
         return TokenClassifier(self, d_model=d_model, n_classes=n_classes, norm=norm)
 
+    def build_pooler(self, *, d_model: int, norm: NormConfig) -> "Pooler":
+        return Pooler(self, d_model=d_model, norm=norm)
+
     def build_transform(self, d_model: int, norm: NormConfig) -> nn.Sequential:
         """[..., D] -> [..., D]: projection, activation and, where wanted, norm."""
         last = [norm.build(d_model)] if self.normalize else []
@@ -148,6 +151,18 @@ class ActivationLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.function(x)
+
+
+class Pooler(nn.Module):
+    """Hidden [B,T,D] -> [B,D]: one vector a sequence, what a classifier of sequences would look at."""
+
+    def __init__(self, config: ClassifierConfig, *, d_model: int, norm: NormConfig) -> None:
+        super().__init__()
+        self.pooling = config.pooling
+        self.pooler = config.build_transform(d_model, norm) if config.transform else nn.Identity()
+
+    def forward(self, hidden: Tensor, *, valid: Tensor | None, predict_at: Tensor | None) -> Tensor:
+        return self.pooler(pool(hidden, valid, self.pooling))
 
 
 class SequenceClassifier(nn.Module):

@@ -1,0 +1,67 @@
+"""A model with its weights and all that is known of it, wherever it comes from: a run, an import, or a folder in the public format."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from transformer_zoo.data.tokenizers import Tokenizer
+from transformer_zoo.errors import ConfigError, DataError
+from transformer_zoo.experiments.texts import Texts
+from transformer_zoo.interop.base import Family
+from transformer_zoo.models.base import Model, ModelConfig
+from transformer_zoo.records import HeadNeed, TranslationInputs
+
+WANTED = {"prompt": 'prompt="…" to continue', "source": 'source="…" to translate', "text": 'text="… [MASK] …" to fill in'}
+"""What a model can be given, and for what."""
+
+
+@dataclass(kw_only=True)
+class LoadedModel:
+    """What all three have in common."""
+
+    path: Path
+    model: Model
+    model_config: ModelConfig
+    heads: Mapping[str, HeadNeed]
+    primary: str | None
+    """The head whose scores are asked for where none is named; None: there is no head that scores."""
+    tokenizer: Tokenizer | None
+    device: torch.device
+    step: str
+    """The checkpoint's name; empty for a folder in the public format."""
+    text_form: Texts | None
+    """None without a tokenizer."""
+    origin: str
+    """Where the heads come from, in words: `trained with objective=mlm`."""
+    family: Family | None
+    """The public family it belongs to; None where there is none."""
+    pad: int | None
+    """The padding token, where one is known."""
+
+    @property
+    def texts(self) -> Texts:
+        """The model together with its tokenizer.
+
+        Raises:
+            DataError: it has none.
+        """
+        if self.text_form is None:
+            raise DataError(
+                f"{self.path}: this model came without a tokenizer.json, so it reads token ids only; put one beside it and import it again"
+            )
+        return self.text_form
+
+    @property
+    def wants(self) -> str:
+        """What text the model can be given: a `prompt`, a `source` or a `text` with masks.
+
+        Raises:
+            ConfigError: it scores no tokens.
+        """
+        if "vocabulary" not in self.heads:
+            raise ConfigError(f"{self.path} was {self.origin}, which scores no tokens: there is nothing to generate")
+        if self.model_config.accepts is TranslationInputs:
+            return "source"
+        return "prompt" if self.model_config.causal else "text"
