@@ -99,12 +99,22 @@ def their_scores(output: Any) -> Tensor | None:
     return next((output[name] for name in ("logits", "prediction_logits", "seq_relationship_logits") if name in output), None)
 
 
+def their_hidden(model: Any, batch: Batch) -> Tensor:
+    """The last hidden states, of an encoder-decoder those of the target."""
+    body = getattr(model, model.base_model_prefix, None)
+    if body is not None or not hasattr(model, "lm_head"):
+        return (body or model)(**batch).last_hidden_state
+    memory = model.encoder(batch["input_ids"], attention_mask=batch.get("attention_mask")).last_hidden_state  # T5, which has no body of its own
+    return model.decoder(
+        batch["decoder_input_ids"], encoder_hidden_states=memory, encoder_attention_mask=batch.get("attention_mask")
+    ).last_hidden_state
+
+
 def check_outputs(model: Any, ours: Pretrained, *, segments: int = 0, length: int = LENGTH) -> None:
     """Hidden states and scores of every batch."""
     for name, batch in batches(model, segments=segments, length=length).items():
         with torch.no_grad():
-            body = getattr(model, model.base_model_prefix, model)
-            expected = {"hidden": body(**batch).last_hidden_state, "logits": their_scores(model(**batch))}
+            expected = {"hidden": their_hidden(model, batch), "logits": their_scores(model(**batch))}
         found = {"hidden": ours.hidden(**batch), "logits": None if expected["logits"] is None else ours.logits(**batch)}
         for what, theirs in expected.items():
             if theirs is not None:
