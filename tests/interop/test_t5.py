@@ -23,10 +23,14 @@ def config(**others: Any) -> T5Config:
     return T5Config(**sizes | positions | {"decoder_start_token_id": 0} | others)
 
 
+def reference(cls: Any, **others: Any) -> Any:
+    return parity.reference(cls, config(**others), std=0.2)  # scores are not divided by the root of the width
+
+
 @pytest.mark.parametrize("cls", [T5ForConditionalGeneration, T5Model])
 @pytest.mark.parametrize("kind", ["relu", "gated-gelu"])
 def test_every_class(cls: Any, kind: str, tmp_path: Path):
-    parity.check_all(parity.reference(cls, config(feed_forward_proj=kind)), tmp_path)
+    parity.check_all(reference(cls, feed_forward_proj=kind), tmp_path)
     assert open_public(tmp_path / "theirs").family.recipe(open_public(tmp_path / "theirs").settings) == {"relu": "t5"}.get(kind, "t5_v1_1")
 
 
@@ -41,7 +45,7 @@ def test_every_class(cls: Any, kind: str, tmp_path: Path):
     ids=["odd", "silu", "unscaled", "gelu"],
 )
 def test_other_shapes(others: dict[str, Any], tmp_path: Path):
-    model = parity.reference(T5ForConditionalGeneration, config(**others))
+    model = reference(T5ForConditionalGeneration, **others)
     assert model.config.scale_decoder_outputs == ("tie_word_embeddings" not in others)
     parity.check_all(model, tmp_path)
 
@@ -49,7 +53,7 @@ def test_other_shapes(others: dict[str, Any], tmp_path: Path):
 @pytest.mark.parametrize("said", [True, False])
 def test_a_head_of_its_own_is_seen_in_the_tensors(said: bool, tmp_path: Path):
     """Published files of version 1.1: a head beside the table, with copies of the table; whatever is said of ties, the reference keeps it."""
-    fresh = parity.reference(T5ForConditionalGeneration, config(feed_forward_proj="gated-gelu"))
+    fresh = reference(T5ForConditionalGeneration, feed_forward_proj="gated-gelu")
     parity.saved(fresh, tmp_path / "theirs")
     head = torch.randn(37, 18, generator=torch.Generator().manual_seed(3))
     change_weights(tmp_path / "theirs", lambda found: _with_copies(found) | {"lm_head.weight": head})
@@ -67,14 +71,14 @@ def _with_copies(found: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def test_a_file_that_kept_another_name_of_the_table(tmp_path: Path):
-    model = parity.reference(T5ForConditionalGeneration, config())
+    model = reference(T5ForConditionalGeneration)
     parity.saved(model, tmp_path)
     change_weights(tmp_path, lambda found: {"lm_head.weight" if name == "shared.weight" else name: one for name, one in found.items()})
     parity.check_outputs(model, from_pretrained(tmp_path, device="cpu"))
 
 
 def test_another_table_for_one_side_is_refused(tmp_path: Path):
-    parity.saved(parity.reference(T5ForConditionalGeneration, config()), tmp_path)
+    parity.saved(reference(T5ForConditionalGeneration), tmp_path)
     change_weights(tmp_path, lambda found: found | {"decoder.embed_tokens.weight": found["shared.weight"] + 1})
     with pytest.raises(CheckpointError, match=r"decoder\.embed_tokens\.weight must equal shared\.weight"):
         from_pretrained(tmp_path, device="cpu")
@@ -94,12 +98,12 @@ def test_another_table_for_one_side_is_refused(tmp_path: Path):
     ids=lambda changes: next(iter(changes)),
 )
 def test_every_setting_matters(changes: dict[str, Any], tmp_path: Path):
-    model = parity.reference(T5ForConditionalGeneration, config(feed_forward_proj="gated-gelu"))
+    model = reference(T5ForConditionalGeneration, feed_forward_proj="gated-gelu")
     parity.check_changes_matter(model, parity.saved(model, tmp_path), changes)
 
 
 def test_a_target_must_be_given(tmp_path: Path):
-    ours = from_pretrained(parity.saved(parity.reference(T5Model, config()), tmp_path), device="cpu")
+    ours = from_pretrained(parity.saved(reference(T5Model), tmp_path), device="cpu")
     with pytest.raises(ConfigError, match="decoder_input_ids is missing"):
         ours.hidden(torch.tensor([[4, 5]]))
     assert "T5Model" in json.loads((tmp_path / "config.json").read_text())["architectures"]

@@ -73,8 +73,7 @@ class Marian(Family):
 
     def constants(self, settings: Plain) -> dict[str, Tensor]:
         """The sinusoids, which some files hold."""
-        table = sinusoids(settings["max_length"], settings["d_model"])
-        return {f"model.{side}.embed_positions.weight": table for side in SIDES}
+        return {f"model.{side}.embed_positions.weight": sinusoids(settings["max_length"], settings["d_model"]) for side in SIDES}
 
 
 def _target_words(settings: Plain) -> str:
