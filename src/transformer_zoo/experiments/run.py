@@ -372,7 +372,7 @@ def load_run(path: Path, *, device: str = "auto", checkpoint: str = "best") -> L
         wants=wants_of(config.model, heads),
         origin=f"trained with objective={kind_of(type(config.objective))}",
         family=next((family for family in FAMILIES.values() if config.recipe.model in family.recipes), None),
-        pad=tokenizer.vocabulary.specials.pad,
+        ids={"pad_token_id": tokenizer.vocabulary.specials.pad},
     )
 
 
