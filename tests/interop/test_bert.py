@@ -16,7 +16,6 @@ from transformers.models.bert.modeling_bert import (
 )
 
 from interop import parity
-
 from transformer_zoo import from_pretrained
 
 CLASSES = (BertForMaskedLM, BertForNextSentencePrediction, BertForPreTraining, BertForSequenceClassification, BertForTokenClassification, BertModel)

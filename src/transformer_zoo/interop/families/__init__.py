@@ -4,10 +4,15 @@ import difflib
 
 from transformer_zoo.errors import ConfigError
 from transformer_zoo.interop.base import Family
+from transformer_zoo.interop.families.bart import Bart
 from transformer_zoo.interop.families.bert import Bert
+from transformer_zoo.interop.families.gpt1 import GPT1
 from transformer_zoo.interop.families.gpt2 import GPT2
+from transformer_zoo.interop.families.llama import Llama
+from transformer_zoo.interop.families.marian import Marian
+from transformer_zoo.interop.families.t5 import T5
 
-FAMILIES: dict[str, Family] = {family.model_type: family for family in (Bert(), GPT2())}
+FAMILIES: dict[str, Family] = {family.model_type: family for family in (Bart(), Bert(), GPT1(), GPT2(), Llama(), Marian(), T5())}
 """`model_type` → family."""
 
 WITHOUT_COUNTERPART = {
