@@ -22,6 +22,8 @@ ATTENTIONS = {
     "wide": attention(head_width=10, bias=False),
     "unscaled": attention(scale="none"),
     "reference": attention(),
+    "longformer": attention("longformer", window=2),
+    "bigbird": attention("bigbird", block_size=1, n_random=1),
 }
 ATTENTIONS["reference"].kernel = ReferenceConfig()
 PATTERN = {
@@ -37,12 +39,19 @@ OTHERS = {
 }
 CHOICES = [dict([swap]) for swap in SWAPPED] + [{"attention": chosen} for chosen in ATTENTIONS.values()] + list(OTHERS.values())
 NAMES = [f"{slot}={name}" for slot, name in SWAPPED] + [f"attention={name}" for name in ATTENTIONS] + list(OTHERS)
-every_choice = pytest.mark.parametrize("choice", CHOICES, ids=NAMES)
 CAUSAL = [shape for shape in SHAPES if shape != "encoder"]
+WHOLE = {"attention=bigbird"}
+"""What a token sees depends on the whole length: not for decoders, and a row alone is another row than one that is padded."""
 
 
-@every_choice
-@pytest.mark.parametrize("shape", CAUSAL)
+def every_choice(*shapes: str, but: frozenset[str] = frozenset()) -> pytest.MarkDecorator:
+    """Every choice in each of these shapes."""
+    cases = [(shape, name, choice) for name, choice in zip(NAMES, CHOICES, strict=True) for shape in shapes if name not in but]
+    kept = [pytest.param(shape, choice, id=f"{shape}-{name}") for shape, name, choice in cases if shape == "encoder" or name not in WHOLE]
+    return pytest.mark.parametrize(("shape", "choice"), kept)
+
+
+@every_choice(*CAUSAL)
 def test_the_future_is_invisible(shape: str, choice: dict):
     model, token_ids = build(shape, **choice), tokens()
     changed = token_ids.clone()
@@ -52,8 +61,7 @@ def test_the_future_is_invisible(shape: str, choice: dict):
     assert not torch.allclose(before[:, 6:], after[:, 6:], atol=1e-3)
 
 
-@every_choice
-@pytest.mark.parametrize("shape", SHAPES)
+@every_choice(*SHAPES, but=frozenset(WHOLE))
 def test_padding_is_invisible(shape: str, choice: dict):
     """A row gives the same values alone as in a batch whose longer rows force it to be padded, whatever the padding holds."""
     model, token_ids = build(shape, **choice), tokens()
@@ -74,8 +82,7 @@ def test_padding_is_invisible(shape: str, choice: dict):
         torch.testing.assert_close(together[row, :length], logits(model, record)[0], atol=2e-5, rtol=1e-4)
 
 
-@every_choice
-@pytest.mark.parametrize("shape", ["encoder", "decoder"])
+@every_choice("encoder", "decoder")
 def test_packed_documents_do_not_see_each_other(shape: str, choice: dict):
     model, token_ids = build(shape, **choice), tokens()
     documents = (torch.arange(T) >= 4).long().expand(B, T)
@@ -87,8 +94,7 @@ def test_packed_documents_do_not_see_each_other(shape: str, choice: dict):
     assert not torch.allclose(before[:, :4], after[:, :4], atol=1e-3)
 
 
-@every_choice
-@pytest.mark.parametrize("shape", CAUSAL)
+@every_choice(*CAUSAL)
 def test_decoding_with_a_cache_equals_the_full_forward(shape: str, choice: dict):
     model, token_ids = build(shape, **choice), tokens()
     full = logits(model, inputs(shape, token_ids))
@@ -97,8 +103,7 @@ def test_decoding_with_a_cache_equals_the_full_forward(shape: str, choice: dict)
     torch.testing.assert_close(torch.stack(steps, dim=1), full[:, 3:], atol=2e-5, rtol=1e-4)
 
 
-@every_choice
-@pytest.mark.parametrize("shape", CAUSAL)
+@every_choice(*CAUSAL)
 def test_left_padded_prompts_continue_as_alone(shape: str, choice: dict):
     model, token_ids = build(shape, **choice), tokens()
     padding = torch.tensor([0, 2, 4])
@@ -129,20 +134,19 @@ def test_selected_rows_go_on_as_what_they_were(shape: str):
     torch.testing.assert_close(got, logits(model, inputs(shape, token_ids))[rows, 5], atol=2e-5, rtol=1e-4)
 
 
-@every_choice
-@pytest.mark.parametrize("shape", SHAPES)
+@every_choice(*SHAPES)
 def test_every_parameter_gets_a_gradient(shape: str, choice: dict):
     model = build(shape, **choice).train()
     output = model(inputs(shape, tokens()))
     output.heads["vocabulary"].cross_entropy(tokens(2).flatten()).backward()
     missing = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     # A key's bias shifts all scores of a query alike and cancels in the softmax; it shares a tensor with those of queries and values.
-    unused = {"segment"} | ({"positions.table"} if choice.get("positions") == "none" else set())
+    # No token of this batch is global.
+    unused = {"segment", "qkv_global"} | ({"positions.table"} if choice.get("positions") == "none" else set())
     assert [name for name in missing if not any(part in name for part in unused)] == []
 
 
-@every_choice
-@pytest.mark.parametrize("shape", SHAPES)
+@every_choice(*SHAPES)
 def test_saved_weights_come_back_bit_for_bit(shape: str, choice: dict, tmp_path):
     model, record = build(shape, **choice), inputs(shape, tokens())
     save_file({name: p.detach().clone() for name, p in model.named_parameters()}, tmp_path / "model.safetensors")
@@ -154,8 +158,7 @@ def test_saved_weights_come_back_bit_for_bit(shape: str, choice: dict, tmp_path)
     assert torch.equal(logits(model, record), logits(other, record))
 
 
-@every_choice
-@pytest.mark.parametrize("shape", SHAPES)
+@every_choice(*SHAPES)
 def test_one_batch_can_be_learned(shape: str, choice: dict):
     model, record, targets = build(shape, **choice).train(), inputs(shape, tokens()), tokens(2).flatten()
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
@@ -169,8 +172,7 @@ def test_one_batch_can_be_learned(shape: str, choice: dict):
     assert losses[-1] < losses[0] - 0.1
 
 
-@every_choice
-@pytest.mark.parametrize("shape", SHAPES)
+@every_choice(*SHAPES)
 def test_gradient_checkpointing_changes_nothing(shape: str, choice: dict):
     record, targets, found = inputs(shape, tokens()), tokens(2).flatten(), []
     for on in (False, True):

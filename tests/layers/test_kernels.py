@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from transformer_zoo.layers.attention.kernels import ReferenceKernel, SDPAKernel
-from transformer_zoo.layers.masks import LoweredMask
+from transformer_zoo.layers.lowering import LoweredMask, given
 
 T, S, E = 5, 7, 8
 
@@ -20,7 +20,7 @@ def test_sdpa_equals_reference_in_value_and_gradient(n_kv_heads: int, with_bias:
     bias = torch.randn(1, 4, T, keys) if with_bias else None
     dense = torch.rand(2, 1, T, keys) < 0.6
     dense[0, 0, 2] = False  # a row that sees nothing
-    mask = {"none": LoweredMask(), "dense": LoweredMask(dense=dense), "causal": LoweredMask(causal=True)}[kind]
+    mask = {"none": LoweredMask(), "dense": given(dense), "causal": LoweredMask(causal=True)}[kind]
     results = []
     for kernel in (SDPAKernel(), ReferenceKernel()):
         leaves = [x.clone().requires_grad_() for x in (q, k, v)]

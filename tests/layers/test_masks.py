@@ -6,12 +6,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from transformer_zoo.layers.lowering import MaskLowering
 from transformer_zoo.layers.masks import (
     Causal,
     Everything,
     GlobalTokens,
     Mask,
-    MaskLowering,
     MaskOperands,
     Nothing,
     Padding,

@@ -14,6 +14,7 @@ from transformer_zoo.data.module import DataModule, build_data
 from transformer_zoo.errors import ConfigError
 from transformer_zoo.experiments.catalog import kind_of
 from transformer_zoo.experiments.config import ExperimentConfig
+from transformer_zoo.layers.attention.kernels import Kernel
 from transformer_zoo.layers.attention.multihead import MultiheadConfig
 from transformer_zoo.models.base import Model, ModelConfig
 from transformer_zoo.objectives.base import Objective, ObjectiveConfig
@@ -90,6 +91,18 @@ def length_problems(config: ExperimentConfig) -> list[str]:
     if window is not None and window > length:
         problems.append(f"model.attention.window={window} is wider than data.sequence_length={length}: choose a window of at most {length}")
     return problems
+
+
+def check_device(config: ModelConfig, device: torch.device) -> None:
+    """Refuses kernels that cannot be trained on a device.
+
+    Raises:
+        ConfigError: with another kernel as the way out.
+    """
+    kernels = {getattr(module, "kernel", None) for module in build_on_meta(config, 8, {}).modules()}
+    refusals = {kernel.refusal(device.type) for kernel in kernels if isinstance(kernel, Kernel) and device.type not in kernel.trains_on}
+    if refusals:
+        raise ConfigError(*sorted(refusals))
 
 
 def build_model(config: ModelConfig, vocab_size: int, heads: Mapping[str, HeadNeed]) -> Model:

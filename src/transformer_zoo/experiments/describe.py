@@ -297,10 +297,10 @@ def pictures_of(model: nn.Module, length: int) -> list[Picture]:
 
 
 def picture(mask: Mask, length: int) -> list[str]:
-    """A mask over `length` tokens as lines of text, at most PICTURE by PICTURE cells."""
+    """A mask over `length` tokens as lines of text, at most PICTURE by PICTURE cells; of its first head where heads differ."""
     slots = torch.arange(length)
     operands = MaskOperands(query_slots=slots, key_slots=slots)
-    seen = mask.simplify(operands).dense(operands).expand(1, 1, length, length)[0, 0]
+    seen = mask.simplify(operands).dense(operands)[0, 0].expand(length, length)
     edges = torch.linspace(0, length, min(length, PICTURE) + 1).round().int().tolist()
     spans = list(pairwise(edges))
 

@@ -62,6 +62,7 @@ def train(config: ExperimentConfig, overrides: Sequence[str] = ()) -> RunResult:
     assemble.check(config)
     world = World.from_environment()
     device = resolve_device(config.device, world)
+    assemble.check_device(config.model, device)
     world.join(device)
     try:
         with StopFlag() as stop, _run_folder(config, world) as run, _log_file(run, world):

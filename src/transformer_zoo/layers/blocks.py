@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from transformer_zoo.layers.attention.base import Attention
 from transformer_zoo.layers.cache import AttentionCache
-from transformer_zoo.layers.masks import LoweredMask, Mask, MaskLowering
+from transformer_zoo.layers.lowering import LoweredMask, MaskLowering
+from transformer_zoo.layers.masks import Mask
 from transformer_zoo.layers.norms import NormConfig
 from transformer_zoo.layers.positions import Site
 from transformer_zoo.settings import Config

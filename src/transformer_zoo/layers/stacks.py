@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from transformer_zoo.layers.blocks import Block, BlockCache, Scene
-from transformer_zoo.layers.masks import LoweredMask, MaskLowering, MaskOperands
+from transformer_zoo.layers.lowering import LoweredMask, MaskLowering
+from transformer_zoo.layers.masks import MaskOperands
 from transformer_zoo.layers.positions import Positions
 from transformer_zoo.settings import Config, PositiveInt
 

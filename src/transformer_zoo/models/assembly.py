@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
+from transformer_zoo.errors import ConfigError
 from transformer_zoo.layers.blocks import Block
 from transformer_zoo.layers.embeddings import TokenEmbeddings
 from transformer_zoo.layers.masks import Mask
@@ -24,6 +25,8 @@ def build_stack(config: TransformerConfig, parts: Parts, *, mask: Mask, causal: 
     sharing = list(zip(config.stack.schedule(parts.n_layers), kinds, strict=True))  # layers of one kind share, of different kinds never
     schedule = [list(dict.fromkeys(sharing)).index(pair) for pair in sharing]
     parts_of = {kind: config.layers[kind].resolve(parts) if kind else parts for kind in dict.fromkeys(kinds)}
+    if causal and (problems := [problem for own in parts_of.values() for problem in own.attention.causal_problems()]):
+        raise ConfigError(*dict.fromkeys(problems))
 
     def build_positions(own: Parts) -> Positions:
         shape = PositionShape(
@@ -41,7 +44,7 @@ def build_stack(config: TransformerConfig, parts: Parts, *, mask: Mask, causal: 
         own = parts_of[kinds[layer]]
         return Block(
             attention=own.attention.build(d_model=config.d_model, n_heads=own.n_heads, layer=layer),
-            cross_attention=own.attention.build(d_model=config.d_model, n_heads=own.n_heads, layer=layer) if cross else None,
+            cross_attention=own.attention.build_cross(d_model=config.d_model, n_heads=own.n_heads, layer=layer) if cross else None,
             feedforward=own.feedforward.build(d_model=config.d_model, d_ff=own.d_ff),
             placement=own.norm_placement,
             norm=own.norm,

@@ -10,7 +10,8 @@ from torch import Tensor
 from transformer_zoo.layers.blocks import BlockCache
 from transformer_zoo.layers.cache import AttentionCache
 from transformer_zoo.layers.initialization import initialize
-from transformer_zoo.layers.masks import Causal, LoweredMask, MaskLowering, MaskOperands, Padding, SameDocument
+from transformer_zoo.layers.lowering import LoweredMask, MaskLowering
+from transformer_zoo.layers.masks import Causal, MaskOperands, Padding, SameDocument
 from transformer_zoo.layers.stacks import Stack
 from transformer_zoo.models.assembly import build_embeddings, build_heads, build_stack
 from transformer_zoo.models.base import DecodingState, Model, TransformerConfig, slots

@@ -6,7 +6,8 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from transformer_zoo.layers.cache import AttentionCache
-from transformer_zoo.layers.masks import Everything, LoweredMask, Mask
+from transformer_zoo.layers.lowering import LoweredMask
+from transformer_zoo.layers.masks import EVERYTHING, Mask
 from transformer_zoo.layers.positions import Site
 from transformer_zoo.settings import Config
 
@@ -21,6 +22,14 @@ class AttentionConfig(Config):
         """The module; `layer` is the number of its block in the stack, for what differs from layer to layer."""
         raise NotImplementedError("abstract")
 
+    def build_cross(self, *, d_model: int, n_heads: int, layer: int = 0) -> "Attention":
+        """The module that looks at a memory; it has no mask of its own."""
+        return self.build(d_model=d_model, n_heads=n_heads, layer=layer)
+
+    def causal_problems(self) -> list[str]:
+        """Why it cannot look back only, as in a decoder; empty where it can."""
+        return []
+
     def resolved_head_width(self, d_model: int, n_heads: int) -> int:
         """Features per head."""
         return d_model // n_heads
@@ -33,7 +42,7 @@ class AttentionConfig(Config):
 class Attention(nn.Module):
     """`forward` maps queries [B,T,D] to [B,T,D]. `key_input` None is self-attention; a tensor [B,S,D] is what else is looked at (a memory)."""
 
-    own_mask: Mask = Everything()
+    own_mask: Mask = EVERYTHING
     """What this attention forbids by itself (a window); the block ANDs it to the mask of the stack."""
     n_cached_heads: int
     """Heads and features a cache must hold per token."""

@@ -8,7 +8,9 @@ import torch.nn.functional as F
 from einops import repeat
 from torch import Tensor
 
-from transformer_zoo.layers.masks import LoweredMask
+from transformer_zoo.layers.attention.banded import band_of, banded
+from transformer_zoo.layers.attention.block_sparse import block_sparse, listed_blocks
+from transformer_zoo.layers.lowering import LoweredMask
 from transformer_zoo.settings import Config
 
 
@@ -17,6 +19,8 @@ class KernelConfig(Config):
     """What computes the weighted sum."""
 
     slot: ClassVar[str | None] = "model/attention/kernel"
+    drops: ClassVar[bool] = True
+    """Whether it can drop attention weights."""
 
     def build(self) -> "Kernel":
         raise NotImplementedError("abstract")
@@ -26,6 +30,15 @@ class Kernel:
     """q [B,H,T,E], k and v [B,Hk,S,E] (Hk divides H) -> [B,H,T,E]; `bias` [B|1,H,T,S] is added to the scaled scores."""
 
     name: str
+    trains_on: tuple[str, ...] = ("cpu", "cuda", "mps")
+    """Devices on which it has a backward."""
+
+    def refusal(self, device: str) -> str:
+        """What to say where it cannot train."""
+        return (
+            f"model/attention/kernel={self.name} trains on {' and '.join(self.trains_on)} only, and this is {device}: choose "
+            "model/attention/kernel=sdpa, which computes windows and blocks as fast as they allow"
+        )
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, *, mask: LoweredMask, bias: Tensor | None, scale: float, dropout: float) -> Tensor:
         raise NotImplementedError("abstract")
@@ -41,6 +54,13 @@ def shared_heads(x: Tensor, n_heads: int) -> Tensor:
     return x if x.shape[1] == n_heads else repeat(x, "b k s e -> b (k g) s e", g=n_heads // x.shape[1])
 
 
+def dense_form(mask: LoweredMask, bias: Tensor | None, q: Tensor, k: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """A mask as dense boolean (None: all), and all that is added to the scores (None: nothing)."""
+    dense = causal_mask(q.shape[2], k.shape[2], q.device) if mask.causal else mask.dense
+    counts = mask.log_counts
+    return dense, bias if counts is None else counts if bias is None else bias + counts
+
+
 @dataclass(kw_only=True)
 class SDPAConfig(KernelConfig):
     """PyTorch's fused scaled-dot-product attention, which picks the fastest backend for the device."""
@@ -50,20 +70,27 @@ class SDPAConfig(KernelConfig):
 
 
 class SDPAKernel(Kernel):
-    """The causal flag is passed on as a flag; a bias and a mask are merged into one additive mask."""
+    """The causal flag is passed on as a flag; a bias and a mask are merged into one additive mask. A window, with or without global tokens, is
+    computed along its band and a mask by blocks by its blocks, unless there is a bias, which is a tensor of all pairs already."""
 
     name = "sdpa"
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, *, mask: LoweredMask, bias: Tensor | None, scale: float, dropout: float) -> Tensor:
         k, v = shared_heads(k, q.shape[1]), shared_heads(v, q.shape[1])
-        if bias is None:
-            return F.scaled_dot_product_attention(q, k, v, attn_mask=mask.dense, dropout_p=dropout, is_causal=mask.causal, scale=scale)
-        bias = bias.to(q.dtype)
-        dense = causal_mask(q.shape[2], k.shape[2], q.device) if mask.causal else mask.dense
-        if dense is None:
-            return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout, scale=scale)
-        sees_something = dense.any(dim=-1, keepdim=True)  # [B|1,1,T,1]
-        additive = bias.masked_fill(~(dense | ~sees_something), float("-inf"))  # a row of -inf alone would give NaN
+        if bias is None and mask.operands is not None:
+            blocks = mask.once("blocks", lambda: listed_blocks(mask))
+            if blocks is not None:
+                return block_sparse(q, k, v, blocks, scale=scale, dropout=dropout)
+            band = mask.once("band", lambda: band_of(mask))
+            if band is not None:
+                return banded(q, k, v, band, scale=scale, dropout=dropout)
+        if mask.causal and bias is None:
+            return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True, scale=scale)
+        dense, bias = dense_form(mask, bias, q, k)
+        if dense is None or bias is None:
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=dense if bias is None else bias.to(q.dtype), dropout_p=dropout, scale=scale)
+        sees_something = dense.any(dim=-1, keepdim=True)  # [B|1,H|1,T,1]
+        additive = bias.to(q.dtype).masked_fill(~(dense | ~sees_something), float("-inf"))  # a row of -inf alone would give NaN
         return F.scaled_dot_product_attention(q, k, v, attn_mask=additive, dropout_p=dropout, scale=scale) * sees_something
 
 
@@ -83,8 +110,8 @@ class ReferenceKernel(Kernel):
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, *, mask: LoweredMask, bias: Tensor | None, scale: float, dropout: float) -> Tensor:
         k, v = shared_heads(k, q.shape[1]), shared_heads(v, q.shape[1])
         scores = q @ k.transpose(-1, -2) * scale  # [B,H,T,S]
+        dense, bias = dense_form(mask, bias, q, k)
         scores = scores if bias is None else scores + bias
-        dense = causal_mask(q.shape[2], k.shape[2], q.device) if mask.causal else mask.dense
         if dense is not None:
             scores = scores.masked_fill(~dense, float("-inf"))
         weights = scores.softmax(dim=-1).nan_to_num(0.0)  # a row that sees nothing: 0/0

@@ -12,16 +12,16 @@ from transformer_zoo.layers.attention.base import Attention, AttentionConfig
 from transformer_zoo.layers.attention.kernels import KernelConfig
 from transformer_zoo.layers.cache import AttentionCache
 from transformer_zoo.layers.initialization import InitializationConfig
-from transformer_zoo.layers.masks import Everything, GlobalTokens, LoweredMask, Window
+from transformer_zoo.layers.lowering import LoweredMask
+from transformer_zoo.layers.masks import EVERYTHING, GlobalTokens, Mask, Window
 from transformer_zoo.layers.norms import NormConfig
 from transformer_zoo.layers.positions import Site
 from transformer_zoo.settings import OneOf, PositiveInt, Probability
 
 
 @dataclass(kw_only=True)
-class MultiheadConfig(AttentionConfig):
-    """Multi-head attention (Vaswani et al. 2017, https://arxiv.org/abs/1706.03762); with fewer key/value heads it is multi-query (Shazeer 2019,
-    https://arxiv.org/abs/1911.02150) or grouped-query attention (Ainslie et al. 2023, https://arxiv.org/abs/2305.13245)."""
+class HeadsConfig(AttentionConfig):
+    """What every attention with heads has: projections, kernel, norms of queries and keys."""
 
     kernel: KernelConfig
     """What computes the weighted sum."""
@@ -39,8 +39,6 @@ class MultiheadConfig(AttentionConfig):
     """Scores are divided by the root of `head_width`, or left as they are (T5)."""
     dropout: Probability = 0.0
     """Of the attention weights. On a CPU any value above 0 costs the fused kernel."""
-    window: PositiveInt | None = None
-    """Tokens visible on each side; null: all."""
 
     def resolved_head_width(self, d_model: int, n_heads: int) -> int:
         return self.head_width or d_model // n_heads
@@ -53,16 +51,31 @@ class MultiheadConfig(AttentionConfig):
         if self.n_kv_heads is not None and n_heads % self.n_kv_heads:
             fitting = [str(n) for n in range(1, n_heads + 1) if n_heads % n == 0]
             problems.append(f"n_heads={n_heads} is not divisible by attention.n_kv_heads={self.n_kv_heads}; choose one of {', '.join(fitting)}")
+        if self.dropout and not self.kernel.drops:
+            problems.append(f"attention.dropout={self.dropout} with a kernel that drops nothing: set it to 0, or choose model/attention/kernel=sdpa")
         return problems
 
-    def build(self, *, d_model: int, n_heads: int, layer: int = 0) -> "MultiheadAttention":
+    def build_cross(self, *, d_model: int, n_heads: int, layer: int = 0) -> "MultiheadAttention":
         return MultiheadAttention(self, d_model=d_model, n_heads=n_heads)
+
+
+@dataclass(kw_only=True)
+class MultiheadConfig(HeadsConfig):
+    """Multi-head attention (Vaswani et al. 2017, https://arxiv.org/abs/1706.03762); with fewer key/value heads it is multi-query (Shazeer 2019,
+    https://arxiv.org/abs/1911.02150) or grouped-query attention (Ainslie et al. 2023, https://arxiv.org/abs/2305.13245)."""
+
+    window: PositiveInt | None = None
+    """Tokens visible on each side, which costs time and memory in proportion to the length; null: all."""
+
+    def build(self, *, d_model: int, n_heads: int, layer: int = 0) -> "MultiheadAttention":
+        own_mask = EVERYTHING if self.window is None else Window(self.window, self.window) | GlobalTokens()
+        return MultiheadAttention(self, d_model=d_model, n_heads=n_heads, own_mask=own_mask)
 
 
 class MultiheadAttention(Attention):
     """Queries, keys and values are one fused projection where all three come from the same input, two where keys come from a memory."""
 
-    def __init__(self, config: MultiheadConfig, *, d_model: int, n_heads: int) -> None:
+    def __init__(self, config: HeadsConfig, *, d_model: int, n_heads: int, own_mask: Mask = EVERYTHING) -> None:
         super().__init__()
         self.n_heads, self.n_cached_heads = n_heads, config.n_kv_heads or n_heads
         self.head_width = config.resolved_head_width(d_model, n_heads)
@@ -73,15 +86,18 @@ class MultiheadAttention(Attention):
         self.out = nn.Linear(self.query_width, d_model, bias=config.bias if config.out_bias is None else config.out_bias)
         self.query_norm, self.key_norm = config.qk_norm.build(self.head_width), config.qk_norm.build(self.head_width)
         self.kernel = config.kernel.build()
-        self.own_mask = Everything() if config.window is None else Window(config.window, config.window) | GlobalTokens()
+        self.own_mask = own_mask
 
     def initialize(self, law: InitializationConfig, residual_factor: float) -> None:
-        """The fused projection is drawn part by part, so that its law does not depend on the fusing."""
-        query, *key_and_value = self.qkv.weight.split((self.query_width, self.key_width, self.key_width))
+        self.draw_projection(self.qkv, law)
+        self.out.weight.mul_(residual_factor)
+
+    def draw_projection(self, fused: nn.Linear, law: InitializationConfig) -> None:
+        """A fused projection is drawn part by part, so that its law does not depend on the fusing."""
+        query, *key_and_value = fused.weight.split((self.query_width, self.key_width, self.key_width))
         law.query(query, self.head_width)
         for part in key_and_value:
             law.matrix(part)
-        self.out.weight.mul_(residual_factor)
 
     def forward(
         self,
@@ -92,10 +108,23 @@ class MultiheadAttention(Attention):
         positions: Site,
         cache: AttentionCache | None = None,
     ) -> Tensor:
+        return self.merge(self.mix(query_input, key_input, mask=mask, positions=positions, cache=cache))
+
+    def mix(self, query_input: Tensor, key_input: Tensor | None, *, mask: LoweredMask, positions: Site, cache: AttentionCache | None) -> Tensor:
+        """The weighted sums of values, head by head: [B,H,T,E]."""
         q, k, v = self._project(query_input, key_input, positions, cache)
         dropout = self.attention_dropout if self.training else 0.0
-        mixed = self.kernel(q, k, v, mask=mask, bias=positions.bias, scale=self.scale, dropout=dropout)  # [B,H,T,E]
-        return self.out(rearrange(mixed, "b h t e -> b t (h e)"))  # [B,T,D]
+        return self.kernel(q, k, v, mask=mask, bias=positions.bias, scale=self.scale, dropout=dropout)
+
+    def merge(self, mixed: Tensor) -> Tensor:
+        """[B,H,T,E] -> [B,T,D]."""
+        return self.out(rearrange(mixed, "b h t e -> b t (h e)"))
+
+    def split(self, fused: Tensor, positions: Site) -> tuple[Tensor, Tensor, Tensor]:
+        """A fused projection [B,T,·] as queries [B,H,T,E], keys and values [B,Hk,T,E], normalised and turned by position."""
+        q, k, v = fused.split((self.query_width, self.key_width, self.key_width), dim=-1)
+        q, k = positions.rotate(self.query_norm(self._heads(q)), self.key_norm(self._heads(k)))
+        return q, k, self._heads(v)
 
     def _project(self, query_input: Tensor, key_input: Tensor | None, positions: Site, cache: AttentionCache | None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries [B,H,T,E], keys and values [B,Hk,S,E], those of a cache included."""
@@ -103,12 +132,12 @@ class MultiheadAttention(Attention):
             q = self._heads(self._part(query_input, 0, self.query_width))
             return self.query_norm(q), *cache.read()
         if key_input is None:
-            q, k, v = self.qkv(query_input).split((self.query_width, self.key_width, self.key_width), dim=-1)
+            q, k, v = self.split(self.qkv(query_input), positions)
         else:
-            q = self._part(query_input, 0, self.query_width)
+            q = self._heads(self._part(query_input, 0, self.query_width))
             k, v = self._part(key_input, self.query_width, self.query_width + 2 * self.key_width).chunk(2, dim=-1)
-        q, k, v = self.query_norm(self._heads(q)), self.key_norm(self._heads(k)), self._heads(v)
-        q, k = positions.rotate(q, k)
+            q, k = positions.rotate(self.query_norm(q), self.key_norm(self._heads(k)))
+            v = self._heads(v)
         k, v = (k, v) if cache is None else cache.append(k, v)
         return q, k, v
 
