@@ -197,8 +197,8 @@ COMMANDS = {
             "export",
             "write a model in the Hugging Face format",
             "RUN DIR [checkpoint=best]",
-            "Writes config.json, model.safetensors and the tokenizer of a run, trained or imported, reads them again and compares the scores: with our\n"
-            "own importer, and with the package transformers where it is installed.",
+            "Writes config.json, model.safetensors and the tokenizer of a run, trained or imported, reads them and compares scores: with our own\n"
+            "importer, and with the package transformers where it is installed.",
             ("export runs/mine path/to/model", "export runs/mine path/to/model checkpoint=latest --json"),
             "actions:export_model",
             (JSON,),

@@ -16,7 +16,7 @@ from transformer_zoo.experiments.convert import to_dict
 from transformer_zoo.experiments.imported import SOURCE, is_imported, load_imported, read_imported, refuse_taken, source_json, whole_folder
 from transformer_zoo.experiments.loaded import LoadedModel
 from transformer_zoo.experiments.pretrained import Pretrained
-from transformer_zoo.experiments.public import load_public, settings_from
+from transformer_zoo.experiments.public import load_public, settings_from, skeleton
 from transformer_zoo.experiments.run import LoadedRun, load_run
 from transformer_zoo.interop.base import Family
 from transformer_zoo.interop.config_file import ConfigFile, Plain
@@ -30,10 +30,11 @@ from transformer_zoo.interop.files import (
     TOKENIZER,
     TOKENIZER_CONFIG,
     WEIGHTS,
+    read_folder,
     write_json,
     write_weights,
 )
-from transformer_zoo.interop.reading import listed
+from transformer_zoo.interop.reading import listed, read_model
 from transformer_zoo.interop.reference import reference_output
 from transformer_zoo.interop.writing import their_tensors
 from transformer_zoo.records import SpecialTokens, TranslationInputs
@@ -225,7 +226,7 @@ def checked(loaded: LoadedModel, folder: Path, class_name: str) -> dict[str, str
     Raises:
         CheckpointError: the scores or weights differ.
     """
-    again = load_public(folder, device="cpu")
+    again = load_public(read_model(read_folder(folder), skeleton), device="cpu")
     ours, theirs = own_tensors(loaded.model), own_tensors(again.model)
     different = [name for name in ours if name not in theirs or not torch.equal(ours[name].cpu(), theirs[name])]
     if different:

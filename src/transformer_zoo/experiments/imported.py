@@ -133,7 +133,7 @@ def read_imported(path: Path) -> ImportConfig:
 def source_json(path: Path, name: str) -> dict[str, Any]:
     """One of the original's small files; empty where it had none."""
     file = path / SOURCE / name
-    return without_code(read_json(file, ConfigError), file) if file.is_file() else {}
+    return without_code(read_json(file, ConfigError)) if file.is_file() else {}
 
 
 def load_imported(path: Path, *, device: str = "auto", checkpoint: str = "best") -> LoadedModel:

@@ -15,13 +15,13 @@ from transformer_zoo.experiments.convert import from_dict
 from transformer_zoo.experiments.imported import is_imported, load_imported
 from transformer_zoo.experiments.inputs import InputChecks, padded
 from transformer_zoo.experiments.loaded import WANTED, LoadedModel
-from transformer_zoo.experiments.public import load_public
+from transformer_zoo.experiments.public import load_public, open_public
 from transformer_zoo.experiments.run import load_run
 from transformer_zoo.generation.base import GenerationConfig, inference
 from transformer_zoo.generation.fill_mask import FilledText
 from transformer_zoo.interop.files import is_public
 from transformer_zoo.models.base import Model
-from transformer_zoo.records import Inputs, ModelOutput, SequenceInputs, TranslationInputs
+from transformer_zoo.records import Inputs, SequenceInputs, TranslationInputs
 
 BEAM = ("beam_size", "length_penalty", "length_penalty_form", "early_stopping")
 SAMPLING = ("temperature", "top_k", "top_p")
@@ -41,7 +41,7 @@ def from_pretrained(path: str | Path, *, device: str = "auto", checkpoint: str =
     if (path / "config.yaml").is_file():
         return Pretrained(load_run(path, device=device, checkpoint=checkpoint))
     if is_public(path) or (path.is_dir() and any(path.glob("*.safetensors"))):
-        return Pretrained(load_public(path, device=device))
+        return Pretrained(load_public(open_public(path), device=device))
     raise RunNotFoundError(f"{path}: there is no model there (no config.yaml, imported.yaml or config.json; looked in {path.absolute()})")
 
 
@@ -83,10 +83,11 @@ class Pretrained:
         name = self.loaded.primary
         if name is None:
             raise ConfigError(f"{self.loaded.path} holds a bare body without a head, so there are no logits: use hidden(…) or embed(…)")
-        output = self._run(input_ids, attention_mask, token_type_ids, decoder_input_ids, global_attention_mask)
-        scores = output.heads[name]
-        if self.loaded.heads[name].kind == "vocabulary":
-            scores = rearrange(scores.logits(), "(b t) v -> b t v", b=len(input_ids))
+        record = self.inputs(input_ids, attention_mask, token_type_ids, decoder_input_ids, global_attention_mask)
+        with inference(self.model):
+            scores = self.model(record).heads[name]
+            if self.loaded.heads[name].kind == "vocabulary":
+                scores = rearrange(scores.logits(), "(b t) v -> b t v", b=len(input_ids))
         if self.loaded.family is not None and name in self.loaded.family.reversed_classes:
             scores = scores.flip(-1)
         return scores.to(input_ids.device)
@@ -100,8 +101,9 @@ class Pretrained:
         global_attention_mask: Tensor | None = None,
     ) -> Tensor:
         """The last hidden states [B,T,D] (of an encoder-decoder those of the target), on the device of `input_ids`; arguments as for `logits`."""
-        output = self._run(input_ids, attention_mask, token_type_ids, decoder_input_ids, global_attention_mask)
-        return output.hidden.to(input_ids.device)
+        record = self.inputs(input_ids, attention_mask, token_type_ids, decoder_input_ids, global_attention_mask)
+        with inference(self.model):
+            return self.model(record).hidden.to(input_ids.device)
 
     def inputs(
         self,
@@ -129,13 +131,6 @@ class Pretrained:
         if decoder_input_ids is not None:
             raise ConfigError("decoder_input_ids is given, but this model reads one sequence only: leave it out")
         return source
-
-    def _run(self, *arguments: Tensor | None) -> ModelOutput:
-        input_ids, *others = arguments
-        assert input_ids is not None
-        record = self.inputs(input_ids, *others)
-        with inference(self.model):
-            return self.model(record)
 
     # --- texts ---------------------------------------------------------------------------------------------------------------------
 

@@ -41,10 +41,12 @@ def skeleton(plain: Plain, heads: Mapping[str, HeadNeed]) -> Mapping[str, Tensor
 
 
 def open_public(path: Path) -> PublicModel:
-    """A folder in the public format, read and checked (see `read_folder` and `read_model` for what can be wrong)."""
+    """A folder in the public format, read and checked (see `read_folder` and `read_model` for what can be wrong); what is odd about it is logged."""
     model = read_model(read_folder(path), skeleton)
+    for note in model.folder.notes:
+        logger.warning("%s", note)
     if model.unread:
-        logger.info("%s: kept, but without effect: %s", path / "config.json", ", ".join(model.unread))
+        logger.warning("%s: kept, but without effect here: %s", path / "config.json", ", ".join(model.unread))
     return model
 
 
@@ -61,9 +63,9 @@ class Facts:
     """Special ids as `generation_config.json` and `config.json` name them."""
 
 
-def load_public(path: Path, *, device: str = "auto") -> LoadedModel:
+def load_public(found: PublicModel, *, device: str = "auto") -> LoadedModel:
     """A folder in the public format as a model that computes in float32."""
-    found = open_public(path)
+    path = found.folder.path
     facts = Facts(
         config=settings_from(found.settings),
         heads=found.heads,

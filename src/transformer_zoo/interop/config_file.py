@@ -84,6 +84,10 @@ class ConfigFile:
         if value not in supported or isinstance(value, bool) != isinstance(supported[0], bool):
             self.wrong(key, value, f"supported is {' or '.join(_shown(one) for one in supported)}")
 
+    def passive(self, *keys: str) -> None:
+        """Keys of the format that say nothing about the classes that can be read."""
+        self._used |= set(keys)
+
     def n_classes(self) -> int:
         """Classes of a classifier: what `num_labels` or `id2label` say, else 2."""
         named = self.get("id2label")

@@ -3,7 +3,6 @@ ever executed: no pickle is read, no code of the folder is loaded."""
 
 import hashlib
 import json
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +15,6 @@ from torch import Tensor
 
 from transformer_zoo.data.tokenizers import Tokenizer
 from transformer_zoo.errors import CheckpointError, ConfigError, DataError, RunNotFoundError, ZooError
-
-logger = logging.getLogger(__name__)
 
 CONFIG, WEIGHTS, INDEX, TOKENIZER, GENERATION = (
     "config.json",
@@ -94,6 +91,8 @@ class Folder:
     specials: dict[str, str] = field(default_factory=dict)
     """Special tokens that files beside the tokenizer name: our role → spelling."""
     tokenizer: Tokenizer | None = None
+    notes: list[str] = field(default_factory=list)
+    """What the user should know of it, a line each."""
 
 
 def is_public(path: Path) -> bool:
@@ -114,15 +113,19 @@ def read_folder(path: Path) -> Folder:
         raise RunNotFoundError(f"{path}: there is no such folder (looked for {path.absolute()})")
     if not (path / CONFIG).is_file():
         raise ConfigError(f"{path}: there is no {CONFIG} in this folder, so it is no model in the Hugging Face format")
-    config = without_code(read_json(path / CONFIG, ConfigError), path / CONFIG)
+    config = read_json(path / CONFIG, ConfigError)
+    notes = [f"{path / CONFIG}: auto_map names code that comes with the model; it is not run and left out"] if "auto_map" in config else []
     specials = _special_tokens(path)
+    tokenizer = Tokenizer.load(path / TOKENIZER, specials=specials) if (path / TOKENIZER).is_file() else None
+    notes += [_without_tokenizer(path)] if tokenizer is None else []
     return Folder(
         path=path,
-        config=config,
+        config=without_code(config),
         weights=WeightFiles(path),
         generation=read_json(path / GENERATION, ConfigError) if (path / GENERATION).is_file() else {},
         specials=specials,
-        tokenizer=_tokenizer(path, specials),
+        tokenizer=tokenizer,
+        notes=notes,
     )
 
 
@@ -137,10 +140,8 @@ def read_json(path: Path, error: type[ZooError]) -> dict[str, Any]:
     return values
 
 
-def without_code(values: dict[str, Any], path: Path) -> dict[str, Any]:
+def without_code(values: Mapping[str, Any]) -> dict[str, Any]:
     """The values without `auto_map`, which names code to be loaded."""
-    if "auto_map" in values:
-        logger.warning("%s: auto_map names code that comes with the model; it is not run and left out", path)
     return {key: value for key, value in values.items() if key != "auto_map"}
 
 
@@ -193,13 +194,10 @@ def _opened(path: Path) -> Any:
 # --- tokenizer ----------------------------------------------------------------------------------------------------------------------
 
 
-def _tokenizer(folder: Path, specials: Mapping[str, str]) -> Tokenizer | None:
-    if (folder / TOKENIZER).is_file():
-        return Tokenizer.load(folder / TOKENIZER, specials=specials)
+def _without_tokenizer(folder: Path) -> str:
     other = [name for name in ("vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model", "source.spm") if (folder / name).is_file()]
     way_out = f"; {other[0]} becomes one by transformers: AutoTokenizer.from_pretrained(…).save_pretrained(…)" if other else ""
-    logger.warning("%s: there is no %s, so the model comes without a tokenizer and reads token ids only%s", folder, TOKENIZER, way_out)
-    return None
+    return f"{folder}: there is no {TOKENIZER}, so the model comes without a tokenizer and reads token ids only{way_out}"
 
 
 def _special_tokens(folder: Path) -> dict[str, str]:

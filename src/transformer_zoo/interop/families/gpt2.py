@@ -33,6 +33,7 @@ class GPT2(Family):
         config.only("scale_attn_by_inverse_layer_idx", False)
         config.only("reorder_and_upcast_attn", False, True)  # another order of the same sums
         config.only("add_cross_attention", False)
+        config.passive("summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj", "n_ctx")
         d_model = config.count("n_embd", 768)
         dropout = config.rate("resid_pdrop", 0.1)
         if config.rate("embd_pdrop", dropout) != dropout:
@@ -105,7 +106,7 @@ class GPT2(Family):
             Rule(f"{BLOCK}.feedforward.outer.*", f"{THEIR_BLOCK}.mlp.c_proj.*", TRANSPOSED),
             Rule("stack.final_norm.*", "transformer.ln_f.*"),
             Rule("heads.vocabulary.weight", "lm_head.weight"),
-            Rule("heads.classification.classifier.weight", "score.weight"),
+            Rule("heads.classification.classifier.*", "score.*"),
             Rule("heads.tagging.classifier.*", "classifier.*"),
         ]
 
