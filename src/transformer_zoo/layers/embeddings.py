@@ -31,6 +31,8 @@ class TokenEmbeddingsConfig(EmbeddingsConfig):
 
     width: PositiveInt | None = None
     """Features of the table; null: d_model. Smaller factorises it (ALBERT, https://arxiv.org/abs/1909.11942)."""
+    always_project: bool = False
+    """Whether a projection leads to d_model even where the table is as wide (ALBERT)."""
     scale: bool = False
     """Whether vectors are multiplied by the root of their width (Vaswani et al. 2017, section 3.4)."""
     n_segments: NaturalInt = 0
@@ -56,7 +58,7 @@ class TokenEmbeddings(nn.Module):
         self.scale = math.sqrt(self.width) if config.scale else 1.0
         self.norm = norm.build(self.width) if config.normalize else nn.Identity()
         self.dropout = nn.Dropout(dropout)
-        self.projection = nn.Linear(self.width, d_model) if self.width != d_model else nn.Identity()
+        self.projection = nn.Linear(self.width, d_model) if config.always_project or self.width != d_model else nn.Identity()
 
     def forward(self, token_ids: Tensor, segment_ids: Tensor | None, index: Tensor, positions: Positions) -> Tensor:
         """Ids [B,T] at positions `index` [T] or [B,T] -> [B,T,D]. Without `segment_ids` all belong to segment 0."""

@@ -4,10 +4,26 @@ import difflib
 
 from transformer_zoo.errors import ConfigError
 from transformer_zoo.interop.base import Family
+from transformer_zoo.interop.families.albert import Albert
 from transformer_zoo.interop.families.bert import Bert
+from transformer_zoo.interop.families.big_bird import BigBird
 from transformer_zoo.interop.families.gpt2 import GPT2
+from transformer_zoo.interop.families.longformer import Longformer
+from transformer_zoo.interop.families.modernbert import ModernBert
+from transformer_zoo.interop.families.roberta import Roberta
 
-FAMILIES: dict[str, Family] = {family.model_type: family for family in (Bert(), GPT2())}
+FAMILIES: dict[str, Family] = {
+    family.model_type: family
+    for family in (
+        Albert(),
+        Bert(),
+        BigBird(),
+        GPT2(),
+        Longformer(),
+        ModernBert(),
+        Roberta(),
+    )
+}
 """`model_type` → family."""
 
 WITHOUT_COUNTERPART = {
