@@ -227,8 +227,10 @@ def test_shared_layers_are_one_set_of_parameters():
     assert sum(p.numel() for p in shared.stack.blocks.parameters()) * 6 == sum(p.numel() for p in plain.stack.blocks.parameters())
 
 
-@pytest.mark.parametrize(("kind", "n_classes", "shape_of"), [("pair", 2, (B, 2)), ("sequence", 5, (B, 5)), ("token", 4, (B, T, 4))])
-def test_heads_that_give_classes(kind: str, n_classes: int, shape_of: tuple):
+@pytest.mark.parametrize(
+    ("kind", "n_classes", "shape_of"), [("pair", 2, (B, 2)), ("sequence", 5, (B, 5)), ("token", 4, (B, T, 4)), ("detector", None, (B, T))]
+)
+def test_heads_that_give_classes(kind: str, n_classes: int | None, shape_of: tuple):
     model = config("encoder").build(vocab_size=40, heads={"it": HeadNeed(kind=kind, n_classes=n_classes)})
     assert "vocabulary" not in model.heads
     assert model(SequenceInputs(token_ids=tokens())).heads["it"].shape == shape_of

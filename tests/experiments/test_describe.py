@@ -47,6 +47,13 @@ def test_operations_are_those_of_matrix_products() -> None:
     assert found.operations_per_token == attention + layers * 4 * d * d_ff + 2 * vocabulary * d
 
 
+def test_scores_that_a_generator_draws_from_count_twice() -> None:
+    """Once for drawing and once for the loss, at the filled places alone: 5 of each row's 32 tokens."""
+    found = described("model=electra", *TINY)
+    (scores,) = [part.operations for part in found.parts if part.name == "scores over the vocabulary"]
+    assert scores == 2 * 2 * 100 * 128 * 5 / 32
+
+
 def test_shared_layers_count_once_and_run_often() -> None:
     plain, shared = described("model=bert", *TINY), described("model=bert", *TINY, "model/stack=shared")
     assert shared.operations_per_token == plain.operations_per_token
@@ -109,7 +116,7 @@ def test_bert_has_the_published_count_with_its_pooler() -> None:
     assert found.embeddings == (30522 + 512 + 2) * 768
 
 
-@pytest.mark.parametrize("objective", ["mlm", "nsp", "mlm_nsp", "classification", "tagging"])
+@pytest.mark.parametrize("objective", ["mlm", "nsp", "mlm_nsp", "mlm_sop", "classification", "tagging"])
 def test_every_objective_can_be_described(objective: str) -> None:
     found = described("model=bert", f"objective={objective}", *TINY)
     assert list(found.parameters.heads) == list(compose.experiment([f"objective={objective}"]).objective.needs().heads)
@@ -124,8 +131,12 @@ def test_nothing_is_allocated_for_a_large_model() -> None:
 
 
 def test_the_size_of_a_tokenizer_is_known_before_training() -> None:
-    sizes = {name: vocabulary_of(compose.experiment([f"tokenizer={name}"]).tokenizer) for name in ("byte", "wordpiece")}
-    assert sizes == {"byte": 263, "wordpiece": 8000}
+    def sizes(*overrides: str) -> list[int]:
+        made = [compose.experiment([*overrides, f"tokenizer={name}"]) for name in ("byte", "wordpiece")]
+        return [vocabulary_of(config.tokenizer, config.objective.needs()) for config in made]
+
+    assert sizes() == [263, 8000]
+    assert sizes("model=t5", "objective=span_corruption") == [363, 8100]
 
 
 CLASSES = [cls for slot in catalog.SLOTS.values() for cls in slot.values()]

@@ -24,3 +24,5 @@ def test_a_row_tells_what_the_settings_are() -> None:
     assert told["layout"] == "encoder"
     assert told["norm"] == "rmsnorm, post"
     assert told["positions"] == "learned (offset=3)"
+    electra = dict(zip(COLUMNS, row("electra", experiment(["model=electra", "model/size=small"])), strict=True))
+    assert electra["layout"] == "encoder; beside a generator of width 64"

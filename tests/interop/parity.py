@@ -200,7 +200,7 @@ def check_written(folder: Path) -> None:
 
 
 def check_changes_matter(model: Any, folder: Path, changes: Mapping[str, Any], *, length: int = LENGTH) -> None:
-    """With settings changed (dotted keys of the model's settings; a part is replaced whole), the same weights give other scores than the reference."""
+    """With settings changed (dotted keys of the model's settings; a part is replaced whole), the same weights give other scores than theirs."""
     found = open_public(folder)
     plain = to_dict(settings_from(found.settings))
     for key, value in changes.items():

@@ -56,6 +56,27 @@ def test_bodies(model: str, size: str, published: int):
     assert count(model, size, BODY) == published
 
 
+@pytest.mark.parametrize(("size", "published"), [("small", 13_483_008), ("base", 108_891_648), ("large", 334_092_288)])
+def test_electra_discriminator(size: str, published: int):
+    config = recipe("electra", f"model/size={size}")
+    width = config.d_model
+    bare, judging = (build_on_meta(config, config.vocab_size, heads).discriminator for heads in (BODY, {"it": HeadNeed(kind="detector")}))
+    assert sum(p.numel() for p in bare.parameters()) == published
+    assert sum(p.numel() for p in judging.parameters()) == published + width * (width + 1) + width + 1
+
+
+def test_electra_small_with_the_dense_layer_of_its_head():
+    detector = build_on_meta(recipe("electra", "model/size=small"), 30_522, {"it": HeadNeed(kind="detector")}).discriminator
+    last = detector.heads["it"].detector
+    assert sum(p.numel() for p in detector.parameters()) - sum(p.numel() for p in last.parameters()) == 13_548_800
+
+
+@pytest.mark.parametrize(("size", "width", "n_heads", "d_ff"), [("small", 64, 1, 256), ("base", 256, 4, 1024), ("large", 256, 4, 1024)])
+def test_electra_generator(size: str, width: int, n_heads: int, d_ff: int):
+    config = recipe("electra", f"model/size={size}").generator()
+    assert (config.d_model, config.n_heads, config.d_ff) == (width, n_heads, d_ff)
+
+
 @pytest.mark.parametrize(("model", "size", "published"), flat(WITH_HEAD))
 def test_models_that_score_the_vocabulary(model: str, size: str, published: int):
     assert count(model, size, SCORED) == published

@@ -138,7 +138,12 @@ def describe(config: ExperimentConfig, *, vocab_size: int | None = None) -> Desc
     assemble.check(config)
     published = getattr(config.model, "vocab_size", None)
     size = vocab_size or published or DEFAULT_VOCABULARY
-    vocabulary = Vocabulary(size=size, specials=SpecialTokens(pad=0, unknown=1, begin=2, end=3, cls=4, sep=5, mask=6))
+    vocabulary = Vocabulary(
+        size=size,
+        specials=SpecialTokens(pad=0, unknown=1, begin=2, end=3, cls=4, sep=5, mask=6),
+        full_stops=(N_SPECIALS,),
+        sentinels=tuple(range(size - config.objective.needs().sentinels, size)),
+    )
     length = config.data.sequence_length
     n_classes = 2  # where the data would say how many
     objective = config.objective.build(vocabulary=vocabulary, n_classes=n_classes)
@@ -193,7 +198,7 @@ def made_up_batch(needs: Needs, n_rows: int, length: int) -> Batch:
 
 
 def count_operations(model: Model, inputs: Any) -> dict[str, float]:
-    """Floating-point operations of one forward by module path; "" is all, `scores` are those of the scores over the vocabulary alone."""
+    """Floating-point operations of one forward by module path; "" is all, scores over the vocabulary included."""
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
         output: ModelOutput = model(inputs)
@@ -201,9 +206,8 @@ def count_operations(model: Model, inputs: Any) -> dict[str, float]:
             if isinstance(head, VocabularyScores):
                 head.logits()
     counts = {name: float(sum(by_operation.values())) for name, by_operation in counter.get_flop_counts().items()}
-    total, inside = counts.pop("Global", 0.0), counts.pop(type(model).__name__, 0.0)
-    prefix = f"{type(model).__name__}."
-    return {name.removeprefix(prefix): count for name, count in counts.items()} | {"": total, "scores": total - inside}
+    total, prefix = counts.pop("Global", 0.0), f"{type(model).__name__}."
+    return {name.removeprefix(prefix): count for name, count in counts.items()} | {"": total}
 
 
 # --- parameters ---------------------------------------------------------------------------------------------------------------------
@@ -215,10 +219,9 @@ def count_parameters(config: ModelConfig, model: Model) -> Parameters:
     def size(parameters: Iterable[nn.Parameter]) -> int:
         return sum(parameter.numel() for parameter in parameters)
 
-    in_heads = {id(parameter) for parameter in model.heads.parameters()}
-    body = [parameter for name, parameter in model.named_parameters() if not name.startswith("heads.")]
+    body = [parameter for name, parameter in model.named_parameters() if "heads" not in name.split(".")]
     of_body = {id(parameter) for parameter in body}
-    own = {name: [parameter for parameter in head.parameters() if id(parameter) in in_heads - of_body] for name, head in model.heads.items()}
+    own = {name: [parameter for parameter in head.parameters() if id(parameter) not in of_body] for name, head in model.all_heads().items()}
     pooler = 0
     if isinstance(config, TransformerConfig) and config.classifier.transform and not config.causal:
         with torch.device("meta"):
@@ -241,8 +244,11 @@ def parts_of(model: nn.Module, operations: dict[str, float]) -> list[Part]:
     parameters: Counter[str] = Counter()
     members: dict[str, set[str]] = {}
     first_place: dict[int, str] = {}
+    inner_models = [f"{name}." for name, module in model.named_modules() if name and isinstance(module, Model)]
     for path, parameter in model.named_parameters(remove_duplicate=False):
-        place, inner = _place(path)
+        prefix = next((name for name in inner_models if path.startswith(name)), "")
+        place, inner = _place(path.removeprefix(prefix))
+        place = prefix + place
         part = re.sub(r"\.\d+(?=\.|$)", ".*", place)
         members.setdefault(part, set()).add(place)
         tied_to = first_place.setdefault(id(parameter), place)
@@ -264,7 +270,8 @@ def parts_of(model: nn.Module, operations: dict[str, float]) -> list[Part]:
                 operations=own,
             )
         )
-    return [*found, Part("scores over the vocabulary", 1, [], 0, operations["scores"])] if operations["scores"] else found
+    scores = operations[""] - sum(part.operations for part in found)  # which no module with parameters of its own makes
+    return [*found, Part("scores over the vocabulary", 1, [], 0, scores)] if scores else found
 
 
 def _place(path: str) -> tuple[str, str]:
@@ -311,8 +318,9 @@ def picture(mask: Mask, length: int) -> list[str]:
     return ["".join(cell(queries, keys) for keys in spans) for queries in spans]
 
 
-def vocabulary_of(tokenizer: TokenizerConfig) -> int:
-    """Tokens of a tokenizer before it is trained: as many as it may have."""
+def vocabulary_of(tokenizer: TokenizerConfig, needs: Needs) -> int:
+    """Tokens of a tokenizer before it is trained: as many as it may have, and what the objective adds."""
+    added = needs.sentinels if tokenizer.grows else 0
     if not tokenizer.trained:
-        return tokenizer.build([]).vocabulary.size
-    return int(getattr(tokenizer, "vocab_size", DEFAULT_VOCABULARY))
+        return tokenizer.build([]).with_sentinels(added).vocabulary.size
+    return int(getattr(tokenizer, "vocab_size", DEFAULT_VOCABULARY)) + added

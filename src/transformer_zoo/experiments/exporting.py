@@ -19,7 +19,7 @@ from transformer_zoo.experiments.pretrained import Pretrained
 from transformer_zoo.experiments.public import load_public, settings_from, skeleton
 from transformer_zoo.experiments.run import LoadedRun, load_run
 from transformer_zoo.interop.base import Family
-from transformer_zoo.interop.config_file import ConfigFile, Plain
+from transformer_zoo.interop.config_file import ConfigFile, Plain, at
 from transformer_zoo.interop.families import family_for
 from transformer_zoo.interop.files import (
     CONFIG,
@@ -37,7 +37,7 @@ from transformer_zoo.interop.files import (
 from transformer_zoo.interop.reading import listed, read_model
 from transformer_zoo.interop.reference import reference_output
 from transformer_zoo.interop.writing import their_tensors
-from transformer_zoo.records import SpecialTokens, TranslationInputs
+from transformer_zoo.records import TranslationInputs
 from transformer_zoo.training.checkpoints import config_differences
 from transformer_zoo.training.weights import model_weights, own_tensors
 
@@ -74,7 +74,7 @@ def export_model(run: Path, target: Path, *, checkpoint: str = "best") -> dict[s
         loaded = load_imported(run, device="cpu", checkpoint=checkpoint)
         export = _of_imported(run, loaded)
     else:
-        loaded = trained = load_run(run, device="cpu", checkpoint=checkpoint)
+        loaded = trained = load_run(run, device="cpu", checkpoint=checkpoint).kept()
         export = _of_trained(trained)
     weights = model_weights(loaded.model)
     tensors = their_tensors(export.family, export.settings, weights, prefixed=export.prefixed, dtype=export.dtype, dtypes=export.dtypes)
@@ -129,7 +129,7 @@ def _of_trained(run: LoadedRun) -> Export:
         )
     settings = to_dict(run.model_config) | {"vocab_size": run.tokenizer.vocabulary.size}
     written = family.write(settings) | {"model_type": family.model_type, "architectures": classes}
-    written |= _labels(run) | _ids(run.tokenizer.vocabulary.specials, encoder_decoder=run.model_config.accepts is TranslationInputs)
+    written |= _labels(run) | _ids(run)
     _refuse_what_differs(where, family, settings, written, run)
     bare = not any(family.architectures[name] for name in classes)
     return Export(family=family, config=written | {"dtype": "float32"}, settings=settings, prefixed=not bare, dtype="float32", dtypes={})
@@ -166,12 +166,13 @@ def _labels(run: LoadedRun) -> Plain:
     return {"id2label": {str(i): name for i, name in enumerate(names)}, "label2id": {name: i for i, name in enumerate(names)}}
 
 
-def _ids(specials: SpecialTokens, *, encoder_decoder: bool) -> Plain:
+def _ids(run: LoadedRun) -> Plain:
     """The special ids that decoding and classifying look for."""
+    specials, needs = run.tokenizer.vocabulary.specials, run.config.objective.needs()
     end = specials.end if specials.end is not None else specials.sep
     begin = specials.begin if specials.begin is not None else specials.cls
     ids: Plain = {"pad_token_id": specials.pad, "bos_token_id": begin, "eos_token_id": end}
-    return ids | ({"decoder_start_token_id": begin, "is_encoder_decoder": True} if encoder_decoder else {})
+    return ids | ({"decoder_start_token_id": getattr(specials, needs.start)} if needs.inputs is TranslationInputs else {})
 
 
 def _write_texts(folder: Path, run: LoadedRun) -> None:
@@ -181,11 +182,15 @@ def _write_texts(folder: Path, run: LoadedRun) -> None:
     named = {key: tokenizer.token(token) for key, role in ROLES.items() if (token := getattr(specials, role)) is not None}
     write_json(folder / SPECIAL_TOKENS, named)
     limit = {"model_max_length": run.model.max_length} if run.model.max_length is not None else {}
-    write_json(folder / TOKENIZER_CONFIG, {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False} | named | limit)
+    segments = {"model_input_names": ["input_ids", "token_type_ids", "attention_mask"]} if _knows_segments(run) else {}
+    general = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
+    write_json(folder / TOKENIZER_CONFIG, general | named | limit | segments)
     if "vocabulary" in run.heads and run.model_config.causal:
-        ids = _ids(specials, encoder_decoder=run.model_config.accepts is TranslationInputs)
-        ids.pop("is_encoder_decoder", None)
-        write_json(folder / GENERATION, ids)
+        write_json(folder / GENERATION, _ids(run))
+
+
+def _knows_segments(run: LoadedRun) -> bool:
+    return at(to_dict(run.model_config), "embeddings.n_segments", 0) > 1
 
 
 def _frame(run: LoadedRun) -> tuple[int | None, int | None]:

@@ -29,9 +29,10 @@ def generate(run: Path, given: dict[str, str], config: GenerateConfig) -> dict[s
     load = load_imported if is_imported(run) else load_run
     loaded: LoadedModel = load(run, device=config.device, checkpoint=config.checkpoint)
     ((what, text),) = given.items()
-    if what != loaded.wants:
+    wanted = loaded.wanted()
+    if what != wanted:
         model = f"{run} holds a model of kind {kind_of(type(loaded.model_config))}"
-        raise ConfigError(f"{what}=: {model} {loaded.origin}: give {WANTED[loaded.wants]}")
+        raise ConfigError(f"{what}=: {model} {loaded.origin}: give {WANTED[wanted]}")
     return {"prompt": _continued, "source": _translated, "text": _filled}[what](loaded, text, config)
 
 

@@ -68,7 +68,8 @@ def start_from(model: Model, source: Path, *, settings: Mapping[str, Any], token
     """
     start = read_start(source)
     own = own_tensors(model)
-    weights = _cut_to(tokenizer.vocabulary.size, start, tokenizer) | _poolers(own, start.weights)
+    poolers = _poolers(own, start.weights)
+    weights = _cut_to(tokenizer.vocabulary.size, start, tokenizer) | {name: start.weights[other] for name, other in poolers.items()}
     taken = [name for name in own if name in weights]
     if not taken:
         raise CheckpointError(f"init_from={source}: none of its {len(weights)} tensors is one of the model's; choose the model= they belong to")
@@ -82,7 +83,7 @@ def start_from(model: Model, source: Path, *, settings: Mapping[str, Any], token
             + "; give the model the same sizes and the tokenizer of those weights"
         )
     load_model_weights(model, weights, start.label, strict=False)
-    drawn, unused = sorted(own.keys() - weights.keys()), sorted(start.weights.keys() - own.keys())
+    drawn, unused = sorted(own.keys() - weights.keys()), sorted(start.weights.keys() - own.keys() - set(poolers.values()))
     logger.info("starting from the weights of %s: %d of the model's %d tensors are taken", start.label, len(taken), len(own))
     if drawn:
         logger.info("left as they were drawn (%d): %s", len(drawn), ", ".join(drawn))
@@ -94,16 +95,16 @@ def start_from(model: Model, source: Path, *, settings: Mapping[str, Any], token
 def _cut_to(size: int, start: Start, tokenizer: Tokenizer) -> dict[str, Tensor]:
     """The weights; where their vocabulary has more rows than the same tokenizer has tokens (published ones often do), without those rows."""
     table = start.weights.get("embeddings.token.weight")
-    if table is None or len(table) <= size or start.tokenizer is None or start.tokenizer.fingerprint != tokenizer.fingerprint:
+    if table is None or len(table) <= size or start.tokenizer is None or not start.tokenizer.reads_like(tokenizer):
         return dict(start.weights)
     logger.info("%s has %d rows for tokens, of which the tokenizer has %d; the others are left out", start.label, len(table), size)
     rows = len(table)
     return {name: tensor[:size].clone() if name in OF_VOCABULARY and len(tensor) == rows else tensor for name, tensor in start.weights.items()}
 
 
-def _poolers(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """For every pooler of the model that the weights have under another head's name, its tensors."""
-    theirs = {match[1]: tensor for name, tensor in weights.items() if (match := _POOLER.fullmatch(name))}
+def _poolers(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, str]:
+    """For every tensor of the model's poolers that the weights have under another head's name, that name."""
+    theirs = {match[1]: name for name in weights if (match := _POOLER.fullmatch(name))}
     return {name: theirs[match[1]] for name in own if name not in weights and (match := _POOLER.fullmatch(name)) and match[1] in theirs}
 
 
@@ -117,7 +118,7 @@ def _warn(start: Start, settings: Mapping[str, Any], tokenizer: Tokenizer) -> No
         ]
         if different:
             logger.warning("%s belongs to a model with other settings: %s", start.label, listed(different))
-    if start.tokenizer is not None and start.tokenizer.fingerprint != tokenizer.fingerprint:
+    if start.tokenizer is not None and not start.tokenizer.reads_like(tokenizer):
         logger.warning(
             "%s belongs to another tokenizer: its rows for tokens mean other tokens here (tokenizer=file takes a tokenizer.json)", start.label
         )

@@ -1,6 +1,6 @@
 """A model with its weights and all that is known of it, wherever it comes from: a run, an import, or a folder in the public format."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +33,8 @@ class LoadedModel:
     """The checkpoint's name; empty for a folder in the public format."""
     text_form: Texts | None
     """None without a tokenizer."""
+    wants: str | None
+    """What text the model can be given: a `prompt`, a `source` or a `text` with masks; None: it scores no tokens."""
     origin: str
     """Where the heads come from, in words: `trained with objective=mlm`."""
     family: Family | None
@@ -53,15 +55,19 @@ class LoadedModel:
             )
         return self.text_form
 
-    @property
-    def wants(self) -> str:
-        """What text the model can be given: a `prompt`, a `source` or a `text` with masks.
+    def wanted(self) -> str:
+        """What text the model can be given.
 
         Raises:
-            ConfigError: it scores no tokens.
+            ConfigError: none, since it scores no tokens.
         """
-        if "vocabulary" not in self.heads:
+        if self.wants is None:
             raise ConfigError(f"{self.path} was {self.origin}, which scores no tokens: there is nothing to generate")
-        if self.model_config.accepts is TranslationInputs:
-            return "source"
-        return "prompt" if self.model_config.causal else "text"
+        return self.wants
+
+
+def wants_of(config: ModelConfig, heads: Collection[str]) -> str | None:
+    """What text a model with these heads can be given."""
+    if "vocabulary" not in heads:
+        return None
+    return "source" if config.accepts is TranslationInputs else "prompt" if config.causal else "text"

@@ -40,7 +40,7 @@ def from_pretrained(path: str | Path, *, device: str = "auto", checkpoint: str =
     if is_imported(path):
         return Pretrained(load_imported(path, device=device, checkpoint=checkpoint))
     if (path / "config.yaml").is_file():
-        return Pretrained(load_run(path, device=device, checkpoint=checkpoint))
+        return Pretrained(load_run(path, device=device, checkpoint=checkpoint).kept())
     if is_public(path) or (path.is_dir() and any(path.glob("*.safetensors"))):
         return Pretrained(load_public(open_public(path), device=device))
     raise RunNotFoundError(f"{path}: there is no model there (no config.yaml, imported.yaml or config.json; looked in {path.absolute()})")
@@ -204,7 +204,7 @@ class Pretrained:
         return written
 
     def _wants(self, *fitting: str) -> str:
-        wants = self.loaded.wants
+        wants = self.loaded.wanted()
         if wants not in fitting:
             call = {"text": "fill_mask(…)"}.get(wants, "generate(…)")
             raise ConfigError(f"{self.loaded.path} holds a model that takes {WANTED[wants]}: use {call}")

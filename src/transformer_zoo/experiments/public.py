@@ -12,7 +12,7 @@ from torch import Tensor
 from transformer_zoo.data.tokenizers import Tokenizer
 from transformer_zoo.experiments.assemble import build_model, build_on_meta
 from transformer_zoo.experiments.convert import from_dict, to_dict
-from transformer_zoo.experiments.loaded import LoadedModel
+from transformer_zoo.experiments.loaded import LoadedModel, wants_of
 from transformer_zoo.experiments.texts import PublicTexts
 from transformer_zoo.interop.base import Family
 from transformer_zoo.interop.config_file import Plain
@@ -92,6 +92,7 @@ def loaded(path: Path, facts: Facts, weights: Mapping[str, Tensor], *, device: s
         device=where,
         step=step,
         text_form=None if tokenizer is None else PublicTexts(model=model, tokenizer=tokenizer, device=where, ids=facts.ids),
+        wants=wants_of(facts.config, facts.heads),
         origin=origin,
         family=facts.family,
         pad=facts.ids.get("pad_token_id"),

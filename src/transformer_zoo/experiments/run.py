@@ -3,7 +3,7 @@
 import contextlib
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,13 @@ from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.experiments.convert import from_dict, to_dict
 from transformer_zoo.experiments.imported import is_imported
 from transformer_zoo.experiments.initial_weights import start_from
-from transformer_zoo.experiments.loaded import LoadedModel
+from transformer_zoo.experiments.loaded import LoadedModel, wants_of
 from transformer_zoo.experiments.safety import masked
 from transformer_zoo.experiments.texts import OwnTexts
 from transformer_zoo.interop.families import FAMILIES
 from transformer_zoo.models.base import Model
 from transformer_zoo.objectives.base import Objective
-from transformer_zoo.records import TranslationInputs
+from transformer_zoo.records import TranslationBatch, TranslationInputs
 from transformer_zoo.training.checkpoints import Identity, config_differences
 from transformer_zoo.training.environment import environment
 from transformer_zoo.training.parallel import World
@@ -293,6 +293,12 @@ class LoadedRun(LoadedModel):
     config: ExperimentConfig
     tokenizer: Tokenizer
 
+    def kept(self) -> "LoadedRun":
+        """The same with the part of the model that one keeps after training, and its heads."""
+        model = self.model.kept
+        heads = {name: need for name, need in self.heads.items() if name in model.all_heads()}
+        return replace(self, model=model, model_config=self.model_config.kept(), heads=heads, primary=next(iter(heads), None))
+
     def context(self) -> tuple[DataModule, Objective]:
         """The run's data and objective, opened anew."""
         needs = self.config.objective.needs()
@@ -333,7 +339,7 @@ def load_run(path: Path, *, device: str = "auto", checkpoint: str = "best") -> L
     tokenizer = Tokenizer.load(path / "tokenizer.json")
     n_classes = None
     needs = config.objective.needs()
-    if any(need.n_classes is None and need.kind != "vocabulary" for need in needs.heads.values()):
+    if any(need.waits_for_classes for need in needs.heads.values()):
         data = build_data(config.data, config.tokenizer, needs=needs, cache_dir=assemble.cache_folder(), tokenizer=tokenizer)
         n_classes = len(data.label_names or data.tag_names or [])
     objective = config.objective.build(vocabulary=tokenizer.vocabulary, n_classes=n_classes)
@@ -348,7 +354,7 @@ def load_run(path: Path, *, device: str = "auto", checkpoint: str = "best") -> L
         model=model,
         model_config=config.model,
         heads=heads,
-        primary="vocabulary" if "vocabulary" in heads else next(iter(heads), None),
+        primary=next(iter(heads), None),
         device=where,
         step=source.name,
         text_form=OwnTexts(
@@ -359,7 +365,10 @@ def load_run(path: Path, *, device: str = "auto", checkpoint: str = "best") -> L
             ends_sources=needs.inputs is TranslationInputs,
             begins_document=config.data.packing == "separate",  # rows then begin where documents do; elsewhere a row begins anywhere
             window=config.data.sequence_length,
+            start=needs.start,
+            reads_specials=needs.batch is not TranslationBatch,  # a text with [MASK] or sentinels in it
         ),
+        wants=wants_of(config.model, heads),
         origin=f"trained with objective={kind_of(type(config.objective))}",
         family=next((family for family in FAMILIES.values() if config.recipe.model in family.recipes), None),
         pad=tokenizer.vocabulary.specials.pad,

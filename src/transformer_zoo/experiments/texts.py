@@ -12,7 +12,7 @@ from transformer_zoo.data.tokenizers import Tokenizer
 from transformer_zoo.errors import ConfigError
 from transformer_zoo.generation.base import Continuation, Generator, Translation
 from transformer_zoo.generation.fill_mask import FilledText, fill_mask
-from transformer_zoo.generation.text import continue_prompts, translate
+from transformer_zoo.generation.text import continue_prompts, translate, written
 from transformer_zoo.models.base import Model
 
 logger = logging.getLogger(__name__)
@@ -55,6 +55,10 @@ class OwnTexts(Texts):
     """Whether rows begin where documents do."""
     window: int | None = None
     """Tokens of a row in training; positions beyond are not learnt."""
+    start: str = "begin"
+    """The special token with which answers begin."""
+    reads_specials: bool = False
+    """Whether a special token spelled in a source is that token."""
 
     def token_ids(self, text: str) -> list[int]:
         specials = self.tokenizer.vocabulary.specials
@@ -73,10 +77,10 @@ class OwnTexts(Texts):
 
     def answered(self, sources: Sequence[str], generator: Generator) -> list[str]:
         model: Any = self.model
-        return translate(model, self.tokenizer, sources, generator, device=self.device)
+        return translate(model, self.tokenizer, sources, generator, start=self.start, reads_specials=self.reads_specials, device=self.device)
 
     def filled(self, text: str, top_k: int) -> FilledText:
-        return fill_mask(self.model, self.tokenizer, text, top_k=top_k, framed=self.framed, device=self.device)
+        return fill_mask(self.model.scorer, self.tokenizer, text, top_k=top_k, framed=self.framed, device=self.device)
 
 
 @dataclass(kw_only=True)
@@ -93,8 +97,8 @@ class PublicTexts(Texts):
         model: Any = self.model
         begin = self._id("bos_token_id")
         prefixes = [self.token_ids(prompt) or [id for id in (begin,) if id is not None] for prompt in prompts]
-        written = generator.generate(model, Continuation(prefixes=prefixes, **self._ends()))
-        return [self.tokenizer.decode([*prefix, *row.token_ids]) for prefix, row in zip(prefixes, written, strict=True)]
+        rows = generator.generate(model, Continuation(prefixes=prefixes, **self._ends()))
+        return [self.tokenizer.decode([*prefix, *row.token_ids]) for prefix, row in zip(prefixes, rows, strict=True)]
 
     def answered(self, sources: Sequence[str], generator: Generator) -> list[str]:
         model: Any = self.model
@@ -105,7 +109,7 @@ class PublicTexts(Texts):
         prefix = [start] if forced is None else [start, forced]
         ids = [self.token_ids(source) for source in sources]
         request = Translation(prefixes=[prefix] * len(ids), sources=self._cut(ids), **self._ends())
-        return [self.tokenizer.decode(row.token_ids) for row in generator.generate(model, request)]
+        return [written(self.tokenizer, row.token_ids) for row in generator.generate(model, request)]
 
     def filled(self, text: str, top_k: int) -> FilledText:
         return fill_mask(self.model, self.tokenizer, text, top_k=top_k, framed=True, device=self.device)

@@ -34,7 +34,12 @@ def side(config: TransformerConfig, parts: Parts) -> str:
     ]
     if kind_of(type(config.stack)) != "plain":
         slots.append(f"layers {choice(config.stack)}")
-    return "; ".join([shape, *slots, *pattern(config)])
+    return "; ".join([shape, *slots, *extras(config)])
+
+
+def extras(config: TransformerConfig) -> list[str]:
+    """What a stack does not tell: kinds of layer that follow each other, what is trained beside it."""
+    return [*pattern(config), *([f"beside a {beside}"] if (beside := config.beside()) else [])]
 
 
 def pattern(config: TransformerConfig) -> list[str]:

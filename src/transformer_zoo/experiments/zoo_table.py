@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from transformer_zoo.experiments import assemble, config_tree, words
-from transformer_zoo.experiments.compose import experiment
 from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.experiments.describe import count_parameters
 from transformer_zoo.models.base import TransformerConfig
@@ -29,6 +28,8 @@ COLUMNS = ("model", "layout", "positions", "norm", "attention", "feed-forward", 
 
 def markdown() -> str:
     """The whole page."""
+    from transformer_zoo.experiments.compose import experiment
+
     configs = {name: experiment([f"model={name}"]) for name in config_tree.options("model", config_tree.roots())}
     rows = [row(name, config) for name, config in configs.items()]
     sizes = [line for name, config in configs.items() for line in sizes_of(name, config)]
@@ -45,7 +46,7 @@ def row(name: str, config: ExperimentConfig) -> list[str]:
     (first, *_) = model.sides().values()
     return [
         f"[`{name}`]({recipe.paper})",
-        "; ".join([" and ".join(sides), *words.pattern(model), *_sharing(model)]),
+        "; ".join([" and ".join(sides), *words.extras(model), *_sharing(model)]),
         words.choice(model.positions),
         f"{words.choice(model.norm)}, {words.choice(model.norm_placement)}",
         words.choice(first.attention, hidden=frozenset(words.RATES | words.SIZES)),
@@ -59,6 +60,8 @@ def row(name: str, config: ExperimentConfig) -> list[str]:
 
 def sizes_of(name: str, config: ExperimentConfig) -> list[list[str]]:
     """One model's published sizes with their parameters."""
+    from transformer_zoo.experiments.compose import experiment
+
     lines = []
     for size in config.recipe.sizes:
         model_config = experiment([f"model={name}", f"model/size={size}"]).model

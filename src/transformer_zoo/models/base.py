@@ -36,6 +36,14 @@ class ModelConfig(Config):
         """What its `encoder` and its `decoder` are made of, as far as it has them."""
         return {}
 
+    def beside(self) -> str | None:
+        """What is trained beside them, in words; None: nothing is."""
+        return None
+
+    def kept(self) -> "ModelConfig":
+        """Settings of what one keeps after training: this model, unless a part of it serves training only."""
+        return self
+
     def build(self, *, vocab_size: int, heads: Mapping[str, HeadNeed]) -> "Model":
         """The model with the heads that an objective asks for, its parameters drawn from torch's global generator."""
         raise NotImplementedError("abstract")
@@ -124,6 +132,20 @@ class Model(nn.Module, ABC):
     def max_length(self) -> int | None:
         """The longest sequence, in tokens, that its positions can place; None: any."""
         return min((stack.max_length for stack in self.stacks() if stack.max_length is not None), default=None)
+
+    def all_heads(self) -> dict[str, nn.Module]:
+        """Every head by the objective's name for it."""
+        return dict(self.heads.items())
+
+    @property
+    def scorer(self) -> "Model":
+        """The model whose heads score the vocabulary: this one, unless it is made of several."""
+        return self
+
+    @property
+    def kept(self) -> "Model":
+        """The model one keeps after training, as its settings' `kept` describes it."""
+        return self
 
     def set_gradient_checkpointing(self, on: bool) -> None:
         """Whether training recomputes blocks in the backward pass (less memory, about a third more time)."""

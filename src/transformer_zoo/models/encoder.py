@@ -30,11 +30,15 @@ class EncoderConfig(TransformerConfig):
 class Encoder(Model):
     """Token ids [B,T] -> hidden states [B,T,D] that look both ways."""
 
-    def __init__(self, config: EncoderConfig, *, vocab_size: int, heads: Mapping[str, HeadNeed]) -> None:
+    def __init__(self, config: TransformerConfig, *, vocab_size: int, heads: Mapping[str, HeadNeed], shares_with: "Encoder | None" = None) -> None:
+        """`shares_with` is another encoder whose embeddings of tokens, positions and segments are used."""
         super().__init__()
         parts = config.parts()
         self.embeddings = build_embeddings(config, vocab_size, parts)
         self.stack = build_stack(config, parts, mask=Padding() & SameDocument(), causal=False)
+        if shares_with is not None:
+            self.embeddings.share(shares_with.embeddings)
+            self.stack.positions.share(shares_with.stack.positions)
         self.heads = build_heads(config, heads, vocab_size, self.embeddings.token, parts)
         initialize(self, config.initialization, n_branches=2 * config.n_layers)
 
