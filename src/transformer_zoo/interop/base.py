@@ -97,6 +97,10 @@ class Family(ABC):
         be one."""
         return None
 
+    def global_positions(self, head: str | None, token_ids: Tensor) -> Tensor | None:
+        """Which tokens [B,T] see and are seen by all where a caller names none, for the scores of a head; None: none do."""
+        return None
+
     def classes(self, heads: Collection[str]) -> list[str] | None:
         """Their classes that together have exactly these heads, the one that has most of them first; None where there are none. A pooler alone needs
         no class of its own: a bare body has it."""
