@@ -18,6 +18,8 @@ from transformer_zoo.errors import ConfigError
 from transformer_zoo.experiments.public import open_public
 
 CLASSES = (ModernBertForMaskedLM, ModernBertForSequenceClassification, ModernBertForTokenClassification, ModernBertModel)
+STD = 0.15
+"""Of the drawn weights: without a norm at its end a block's numbers grow, and with them what single precision leaves of a sum's order."""
 FULL, LOCAL = "full_attention", "sliding_attention"
 
 
@@ -29,14 +31,21 @@ def config(**others: Any) -> ModernBertConfig:
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_every_class(cls: Any, tmp_path: Path):
-    parity.check_all(parity.reference(cls, config()), tmp_path)
+    # A first token that is padding has no state that counts: in a window of padding nothing is seen.
+    parity.check_all(parity.reference(cls, config(), std=STD), tmp_path, left=cls is not ModernBertForSequenceClassification)
 
 
 @pytest.mark.parametrize(
     "others",
     [
         {"norm_bias": True, "attention_bias": True, "mlp_bias": True, "classifier_bias": True, "decoder_bias": False},
-        {"hidden_size": 28, "num_attention_heads": 7, "intermediate_size": 11, "num_hidden_layers": 5, "layer_types": [LOCAL, FULL, FULL, LOCAL, LOCAL]},
+        {
+            "hidden_size": 28,
+            "num_attention_heads": 7,
+            "intermediate_size": 11,
+            "num_hidden_layers": 5,
+            "layer_types": [LOCAL, FULL, FULL, LOCAL, LOCAL],
+        },
         {"layer_types": [LOCAL] * 4, "local_attention": 7, "norm_eps": 1e-3, "tie_word_embeddings": False},
         {"layer_types": [FULL] * 4, "hidden_activation": "gelu_new", "classifier_activation": "relu", "mlp_dropout": 0.1},
         {"global_attn_every_n_layers": 2, "num_hidden_layers": 1, "num_attention_heads": 1},
@@ -45,13 +54,13 @@ def test_every_class(cls: Any, tmp_path: Path):
     ids=["biases", "not_periodic", "local", "global", "one_layer", "theta"],
 )
 def test_other_shapes(others: dict[str, Any], tmp_path: Path):
-    parity.check_all(parity.reference(ModernBertForMaskedLM, config(**others)), tmp_path)
+    parity.check_all(parity.reference(ModernBertForMaskedLM, config(**others), std=STD), tmp_path)
 
 
 @pytest.mark.parametrize("cls", [ModernBertForSequenceClassification, ModernBertForTokenClassification])
 def test_other_classifiers(cls: Any, tmp_path: Path):
     others = {"classifier_pooling": "mean", "norm_bias": True, "classifier_bias": True, "classifier_activation": "silu"}
-    parity.check_all(parity.reference(cls, config(**others)), tmp_path)
+    parity.check_all(parity.reference(cls, config(**others), std=STD), tmp_path)
 
 
 def test_older_keys_say_the_same(tmp_path: Path):
@@ -72,7 +81,10 @@ def test_older_keys_say_the_same(tmp_path: Path):
     [
         ({"layer_types": [FULL, LOCAL]}, "layer_types=.* is not supported: expected a list of 4 names, each full_attention or sliding_attention"),
         ({"layer_types": [FULL, "chunked_attention", FULL, FULL]}, "layer_types=.* is not supported"),
-        ({"rope_parameters": {FULL: {"rope_type": "yarn", "factor": 2.0}}}, "rope_parameters.full_attention.rope_type='yarn' is not supported: supported"),
+        (
+            {"rope_parameters": {FULL: {"rope_type": "yarn", "factor": 2.0}}},
+            "rope_parameters.full_attention.rope_type='yarn' is not supported: supported",
+        ),
         ({"rope_parameters": {FULL: {"rope_type": "yarn", "factor": 2.0}}}, "rope_parameters.full_attention.factor=2.0 is not supported"),
         ({"rope_parameters": {"rope_theta": 3.0}}, "rope_parameters=.* is not supported: expected settings for full_attention and sliding_attention"),
         ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "rope_scaling=.* is not supported"),

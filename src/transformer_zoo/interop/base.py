@@ -48,6 +48,10 @@ class Family(ABC):
         """Their keys from our settings; all that decide what the model computes. What cannot be expressed is left out: the caller reads the result
         back and refuses what differs."""
 
+    def fitted(self, settings: Plain, weights: Mapping[str, Tensor], pad: int) -> tuple[Plain, Mapping[str, Tensor]]:
+        """The same model as `read` would describe it beside a tokenizer with this padding token, where settings or tensors can say it in two ways."""
+        return settings, weights
+
     @abstractmethod
     def rules(self, settings: Plain) -> list[Rule]:
         """The table of tensors. Rules of parts that a model does not have (a bias, an untied matrix) simply find nothing."""
@@ -66,7 +70,8 @@ class Family(ABC):
 
     def need(self, head: str, config: ConfigFile) -> HeadNeed:
         """How a head of `heads` is built."""
-        kinds = {"vocabulary": "vocabulary", "pooler": "pooler", "nsp": "pair", "sop": "pair", "classification": "sequence", "tagging": "token"}
+        pairs = {"nsp": "pair", "sop": "pair"}
+        kinds = pairs | {"vocabulary": "vocabulary", "pooler": "pooler", "detector": "detector", "classification": "sequence", "tagging": "token"}
         classes = {"pair": 2, "sequence": config.n_classes(), "token": config.n_classes()}
         return HeadNeed(kind=kinds[head], n_classes=classes.get(kinds[head]))
 

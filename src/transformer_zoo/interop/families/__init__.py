@@ -7,6 +7,7 @@ from transformer_zoo.interop.base import Family
 from transformer_zoo.interop.families.albert import Albert
 from transformer_zoo.interop.families.bert import Bert
 from transformer_zoo.interop.families.big_bird import BigBird
+from transformer_zoo.interop.families.electra import Electra
 from transformer_zoo.interop.families.gpt2 import GPT2
 from transformer_zoo.interop.families.longformer import Longformer
 from transformer_zoo.interop.families.modernbert import ModernBert
@@ -18,6 +19,7 @@ FAMILIES: dict[str, Family] = {
         Albert(),
         Bert(),
         BigBird(),
+        Electra(),
         GPT2(),
         Longformer(),
         ModernBert(),
