@@ -2,8 +2,8 @@
 
 import logging
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from transformer_zoo.interop.files import (
 )
 from transformer_zoo.interop.reading import listed, read_model
 from transformer_zoo.interop.reference import reference_output
+from transformer_zoo.interop.tensors import link, to_theirs
 from transformer_zoo.interop.writing import their_tensors
 from transformer_zoo.records import TranslationInputs
 from transformer_zoo.training.checkpoints import config_differences
@@ -44,7 +45,7 @@ from transformer_zoo.training.weights import model_weights, own_tensors
 logger = logging.getLogger(__name__)
 
 TOLERANCE = 1e-5
-"""Largest difference of scores between a model and what was written of it."""
+"""Largest difference of scores between a model and what was written of it, of the largest score where that is above 1."""
 FREE = ("initialization", "recipe")
 """Settings of a model that do not decide what it computes."""
 
@@ -58,8 +59,10 @@ class Export:
     settings: Plain
     weights: Mapping[str, Tensor]
     prefixed: bool
-    dtype: str
-    dtypes: Mapping[str, str]
+    dtype: str = "float32"
+    dtypes: Mapping[str, str] = field(default_factory=dict)
+    extras: Collection[str] | None = None
+    """Copies and constants to write; None: those that usually are."""
 
 
 def export_model(run: Path, target: Path, *, checkpoint: str = "best") -> dict[str, Any]:
@@ -77,7 +80,15 @@ def export_model(run: Path, target: Path, *, checkpoint: str = "best") -> dict[s
     else:
         loaded = trained = load_run(run, device="cpu", checkpoint=checkpoint).kept()
         export = _of_trained(trained)
-    tensors = their_tensors(export.family, export.settings, export.weights, prefixed=export.prefixed, dtype=export.dtype, dtypes=export.dtypes)
+    tensors = their_tensors(
+        export.family,
+        export.settings,
+        export.weights,
+        prefixed=export.prefixed,
+        dtype=export.dtype,
+        dtypes=export.dtypes,
+        extras=export.extras,
+    )
     with whole_folder(target) as folder:
         write_weights(folder / WEIGHTS, tensors)
         write_json(folder / CONFIG, export.config)
@@ -116,6 +127,7 @@ def _of_imported(run: Path, loaded: LoadedModel) -> Export:
         prefixed=record.prefixed,
         dtype=record.dtype,
         dtypes=record.dtypes,
+        extras=record.extras,
     )
 
 
@@ -132,15 +144,17 @@ def _of_trained(run: LoadedRun) -> Export:
     settings, weights = family.fitted(settings, model_weights(run.model), run.tokenizer.vocabulary.specials.pad)
     written = family.write(settings) | {"model_type": family.model_type, "architectures": classes}
     written |= _labels(run) | _ids(run)
-    _refuse_what_differs(where, family, settings, written, run)
+    _refuse_what_differs(where, family, settings, weights, written, run)
     bare = not any(family.architectures[name] for name in classes)
-    config = written | {"dtype": "float32"}
-    return Export(family=family, config=config, settings=settings, weights=weights, prefixed=not bare, dtype="float32", dtypes={})
+    return Export(family=family, config=written | {"dtype": "float32"}, settings=settings, weights=weights, prefixed=not bare)
 
 
-def _refuse_what_differs(where: str, family: Family, settings: Plain, written: Plain, run: LoadedRun) -> None:
+def _refuse_what_differs(where: str, family: Family, settings: Plain, weights: Mapping[str, Tensor], written: Plain, run: LoadedRun) -> None:
     """Reads the config back, and refuses where that would be another model."""
-    back = to_dict(settings_from(family.read(ConfigFile(written, where))))
+    links, _ = link(family.rules(settings), weights)
+    theirs, _ = to_theirs(links, weights)
+    back = spelt_out(to_dict(settings_from(family.settle(family.read(ConfigFile(written, where)), theirs))))
+    settings = spelt_out(settings)
     kinds = {need.kind for need in run.heads.values()}
     unused = [*FREE, *(() if "vocabulary" in kinds else ("vocabulary_head",)), *(() if kinds - {"vocabulary"} else ("classifier",))]
     differing = {
@@ -158,6 +172,19 @@ def _refuse_what_differs(where: str, family: Family, settings: Plain, written: P
     if training:
         named = ", ".join(f"model.{key}={_shown(here)}" for key, (here, _) in training.items())
         logger.warning("%s: the format has no place for %s; it matters in training only", where, named)
+
+
+def spelt_out(settings: Plain) -> Plain:
+    """The settings in one of the spellings that a model may have: what the sides of an encoder-decoder can have of their own stands on the sides, and
+    numbers that follow from others are named."""
+    sides = {side: settings[side] for side in ("encoder", "decoder") if side in settings}
+    common = {key: value for key, value in settings.items() if not any(key in own for own in sides.values())}
+    found = common | {side: {key: settings[key] if value is None else value for key, value in own.items()} for side, own in sides.items()}
+    for part in [found[side] for side in sides] or [found]:
+        attention, n_heads = part["attention"], part["n_heads"]
+        derived = {"head_width": settings["d_model"] // n_heads, "n_kv_heads": n_heads}
+        part["attention"] = attention | {key: value for key, value in derived.items() if attention.get(key, 0) is None}
+    return found
 
 
 def _labels(run: LoadedRun) -> Plain:
@@ -273,10 +300,10 @@ def _scores(model: Pretrained, inputs: dict[str, Tensor]) -> Tensor:
 def _compared(folder: Path, who: str, wanted: Tensor, found: Tensor) -> str:
     if wanted.shape != found.shape:
         raise CheckpointError(f"{folder}: {who} gives scores of shape {list(found.shape)} for what was written, the model {list(wanted.shape)}")
-    difference = float((wanted - found).abs().max())
-    if not difference <= TOLERANCE:
-        raise CheckpointError(f"{folder}: {who} gives scores that differ by {difference:.2g} from the model's (allowed: {TOLERANCE:g})")
-    return f"scores equal within {TOLERANCE:g} (largest difference {difference:.1e})"
+    difference, allowed = float((wanted - found).abs().max()), TOLERANCE * max(1.0, float(wanted.abs().max()))
+    if not difference <= allowed:
+        raise CheckpointError(f"{folder}: {who} gives scores that differ by {difference:.2g} from the model's (allowed: {allowed:.2g})")
+    return f"scores equal within {allowed:.2g} (largest difference {difference:.1e})"
 
 
 def _shown(value: Any) -> str:

@@ -58,6 +58,8 @@ class ImportConfig(Config):
     """The type of the original's tensors."""
     dtypes: dict[str, str] = field(default_factory=dict)
     """Their tensors that have another type."""
+    extras: list[str] = field(default_factory=list)
+    """Their tensors that hold others once more, or constants, as far as the original has them."""
     special_tokens: dict[str, str] = field(default_factory=dict)
     """Special tokens as the files beside the tokenizer spell them, by our roles."""
     fingerprint: str = ""
@@ -84,6 +86,7 @@ def import_model(source: Path, target: Path) -> dict[str, Any]:
         prefixed=found.prefixed,
         dtype=usual,
         dtypes=others,
+        extras=found.extras,
         special_tokens=found.folder.specials,
         fingerprint=found.folder.weights.fingerprint(),
     )
@@ -141,13 +144,14 @@ def load_imported(path: Path, *, device: str = "auto", checkpoint: str = "best")
     record = read_imported(path)
     where = find_checkpoint(path, checkpoint)
     tokenizer = Tokenizer.load(path / TOKENIZER, specials=record.special_tokens) if (path / TOKENIZER).is_file() else None
+    family = family_of(record.model_type, str(path / FILE))
     facts = Facts(
         config=record.model,
         heads=record.heads,
         primary=record.primary,
-        family=family_of(record.model_type, str(path / FILE)),
+        family=family,
         tokenizer=tokenizer,
-        ids=known_ids(source_json(path, CONFIG), source_json(path, GENERATION)),
+        ids=known_ids(family, source_json(path, CONFIG), source_json(path, GENERATION)),
     )
     return loaded(path, facts, read_weights(where), device=device, step=where.name, origin=f"imported from a model of type {record.model_type}")
 

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -39,8 +40,13 @@ class LoadedModel:
     """Where the heads come from, in words: `trained with objective=mlm`."""
     family: Family | None
     """The public family it belongs to; None where there is none."""
-    pad: int | None
-    """The padding token, where one is known."""
+    ids: Mapping[str, Any]
+    """Special tokens as far as they are known, by their keys of `config.json`."""
+
+    @property
+    def pad(self) -> int | None:
+        """The padding token, where one is known."""
+        return self.ids.get("pad_token_id")
 
     @property
     def texts(self) -> Texts:

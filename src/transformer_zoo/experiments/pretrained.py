@@ -129,6 +129,9 @@ class Pretrained:
         checks = InputChecks(self.loaded)
         source = checks.sequence("input_ids", input_ids, attention_mask, token_type_ids, global_attention_mask)
         if self.loaded.model_config.accepts is TranslationInputs:
+            family = self.loaded.family
+            if decoder_input_ids is None and family is not None:
+                decoder_input_ids = family.targets(source.token_ids, self.loaded.ids)
             if decoder_input_ids is None:
                 raise ConfigError("decoder_input_ids is missing: this model reads a source (input_ids) and the target so far (decoder_input_ids)")
             return TranslationInputs(source=source, target=checks.sequence("decoder_input_ids", decoder_input_ids, rows=len(input_ids)))

@@ -72,7 +72,7 @@ def load_public(found: PublicModel, *, device: str = "auto") -> LoadedModel:
         primary=found.primary,
         family=found.family,
         tokenizer=found.folder.tokenizer,
-        ids=known_ids(found.folder.config, found.folder.generation),
+        ids=known_ids(found.family, found.folder.config, found.folder.generation),
     )
     return loaded(path, facts, found.weights(), device=device, step="", origin=f"read from {path}")
 
@@ -95,7 +95,7 @@ def loaded(path: Path, facts: Facts, weights: Mapping[str, Tensor], *, device: s
         wants=wants_of(facts.config, facts.heads),
         origin=origin,
         family=facts.family,
-        pad=facts.ids.get("pad_token_id"),
+        ids=facts.ids,
     )
 
 
@@ -108,8 +108,9 @@ def filled_model(config: ModelConfig, heads: Mapping[str, HeadNeed], weights: Ma
     return model
 
 
-def known_ids(config: Mapping[str, Any], generation: Mapping[str, Any]) -> dict[str, Any]:
-    """Special ids by their keys; what `generation_config.json` says wins."""
-    keys = ("decoder_start_token_id", "forced_bos_token_id", "bos_token_id", "eos_token_id", "pad_token_id", "bad_words_ids")
+def known_ids(family: Family, config: Mapping[str, Any], generation: Mapping[str, Any]) -> dict[str, Any]:
+    """Special ids by their keys; what `generation_config.json` says wins, and the family's own stand where neither file has a key."""
+    config = {**family.special_ids, **config}
+    keys = ("decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id", "bos_token_id", "eos_token_id", "pad_token_id", "bad_words_ids")
     found = {key: next((source[key] for source in (generation, config) if source.get(key) is not None), None) for key in keys}
     return {key: value for key, value in found.items() if value is not None}

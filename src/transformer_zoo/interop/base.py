@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from torch import Tensor
 
@@ -35,6 +35,8 @@ class Family(ABC):
     """Their tensors that hold nothing learnt, which older files have and which are passed over."""
     spellings: ClassVar[Mapping[str, str]] = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
     """Ends of names as older files have them, and as they are now."""
+    special_ids: ClassVar[Mapping[str, int]] = {}
+    """Special tokens by their keys of `config.json`, for files that do not name them."""
     reversed_classes: ClassVar[frozenset[str]] = frozenset()
     """Heads whose classes they count the other way round; their rules have the layout REVERSED."""
 
@@ -56,12 +58,17 @@ class Family(ABC):
     def rules(self, settings: Plain) -> list[Rule]:
         """The table of tensors. Rules of parts that a model does not have (a bias, an untied matrix) simply find nothing."""
 
+    def settle(self, settings: Plain, tensors: Mapping[str, Tensor]) -> Plain:
+        """The settings once more, where only the tensors (by their names, some of the body's perhaps missing) tell what `config.json` leaves open."""
+        return settings
+
     def copies(self, settings: Plain) -> list[Copy]:
         """Their tensors that stand in some files although they are another one once more."""
         return []
 
     def constants(self, settings: Plain) -> dict[str, Tensor]:
-        """Their tensors that we have no place for, because they always hold the same numbers; written, and checked where a file has them."""
+        """Their tensors that we have no place for, because they always hold the same numbers; written, and checked where a file has them. Those that
+        do not stand in the body belong to a head."""
         return {}
 
     def recipe(self, settings: Plain) -> str:
@@ -81,6 +88,11 @@ class Family(ABC):
 
     def global_positions(self, head: str | None, token_ids: Tensor) -> Tensor | None:
         """Which tokens [B,T] see and are seen by all where a caller names none, for the scores of a head; None: none do."""
+        return None
+
+    def targets(self, token_ids: Tensor, ids: Mapping[str, Any]) -> Tensor | None:
+        """What an encoder-decoder takes as the target of a source [B,S] where none is given; `ids` are special tokens by their keys. None: there must
+        be one."""
         return None
 
     def classes(self, heads: Collection[str]) -> list[str] | None:

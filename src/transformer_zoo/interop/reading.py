@@ -1,7 +1,7 @@
 """A model of a folder in our terms: its settings, its heads, and its tensors under our names."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,8 @@ from transformer_zoo.records import HeadNeed
 Skeleton = Callable[[Plain, Mapping[str, HeadNeed]], Mapping[str, Tensor]]
 """Our tensors, without memory, of a model with these settings and heads; raises ConfigError where they do not fit each other."""
 
+ROUNDING = 1e-6
+"""What numbers of a table that somebody else has computed may differ by."""
 SHOWN = 5
 """Names in one message, at most."""
 
@@ -39,6 +41,13 @@ class PublicModel:
     """Keys of `config.json` that nobody knows."""
 
     @property
+    def extras(self) -> list[str]:
+        """Their tensors without one of ours, copies and constants, that the file has."""
+        known = {copy.theirs for copy in self.family.copies(self.settings)} | self.family.constants(self.settings).keys()
+        linked = {name for one in self.links for name in one.theirs}
+        return sorted(name for name in self.names if name in known and name not in linked)
+
+    @property
     def prefixed(self) -> bool:
         """Whether the names of the body have the family's prefix."""
         return any(name.startswith(self.family.prefix) for name in self.names.values())
@@ -50,7 +59,8 @@ class PublicModel:
 
     def dtypes(self) -> tuple[str, dict[str, str]]:
         """The type most of their tensors have, such as bfloat16, and those that have another one."""
-        found = {name: str(DTYPES[self.folder.weights.dtype(self.names[name])]).removeprefix("torch.") for one in self.links for name in one.theirs}
+        names = [*(name for one in self.links for name in one.theirs), *self.extras]
+        found = {name: str(DTYPES[self.folder.weights.dtype(self.names[name])]).removeprefix("torch.") for name in names}
         usual = Counter(found.values()).most_common(1)[0][0]
         return usual, {name: dtype for name, dtype in found.items() if dtype != usual}
 
@@ -71,6 +81,7 @@ def read_model(folder: Folder, skeleton: Skeleton) -> PublicModel:
     config.check()
     names = today(family, settings, folder.weights.files, folder.weights.label)
     _refuse_other_family(family, names, folder)
+    settings = family.settle(settings, FileTensors(folder, names))
     try:
         links, left = link(family.rules(settings), skeleton(settings, needs))
     except ConfigError as error:
@@ -92,6 +103,22 @@ def read_model(folder: Folder, skeleton: Skeleton) -> PublicModel:
     return model
 
 
+class FileTensors(Mapping[str, Tensor]):
+    """A file's tensors by the names they have today, each read when it is asked for."""
+
+    def __init__(self, folder: Folder, names: Mapping[str, str]) -> None:
+        self.folder, self.names = folder, names
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.folder.weights.tensor(self.names[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
 # --- names --------------------------------------------------------------------------------------------------------------------------
 
 
@@ -107,6 +134,9 @@ def today(family: Family, settings: Plain, names: Iterable[str], label: str) -> 
         if current in found:
             raise CheckpointError(f"{label}: {found[current]} and {name} are the same tensor")
         found[current] = name
+    for copy in family.copies(settings):  # a file that holds tied weights once may have kept any of their names
+        if copy.theirs in found:
+            found.setdefault(copy.of, found[copy.theirs])
     return found
 
 
@@ -193,8 +223,8 @@ def _check_equal(model: PublicModel, copies: Sequence[Copy], constants: Mapping[
             raise CheckpointError(f"{weights.label}: {names[copy.theirs]} must equal {names[copy.of]}, to which {CONFIG} ties it, and does not")
     for name, constant in constants.items():
         if name in names:
-            found = weights.tensor(names[name]).float()
-            if found.shape != constant.shape or not torch.equal(found, constant):
+            found = weights.tensor(names[name])
+            if found.shape != constant.shape or not torch.allclose(found.float(), constant.to(found.dtype).float(), rtol=0, atol=ROUNDING):
                 raise CheckpointError(f"{weights.label}: {names[name]} holds other numbers than the constant that this model can have there")
 
 

@@ -1,6 +1,6 @@
 """A model of ours as tensors under their names."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor
@@ -13,9 +13,17 @@ from transformer_zoo.interop.tensors import link, to_theirs
 
 
 def their_tensors(
-    family: Family, settings: Plain, ours: Mapping[str, Tensor], *, prefixed: bool, dtype: str = "float32", dtypes: Mapping[str, str] | None = None
+    family: Family,
+    settings: Plain,
+    ours: Mapping[str, Tensor],
+    *,
+    prefixed: bool,
+    dtype: str = "float32",
+    dtypes: Mapping[str, str] | None = None,
+    extras: Collection[str] | None = None,
 ) -> dict[str, Tensor]:
-    """Everything that stands in their file. `dtype` is the type of all but those that `dtypes` names.
+    """Everything that stands in their file. `dtype` is the type of all but those that `dtypes` names; `extras` are the copies and constants that are
+    written (None: those that usually are).
 
     Raises:
         ConfigError: a tensor of ours has no place in the format.
@@ -27,7 +35,10 @@ def their_tensors(
     tensors, clashes = to_theirs(links, ours)
     if clashes:
         raise CheckpointError(f"several heads fill {listed(clashes)} with different numbers; the format has it once: export a model with one of them")
-    tensors |= {copy.theirs: tensors[copy.of].clone() for copy in family.copies(settings) if copy.written and copy.of in tensors}
+    copies = [copy for copy in family.copies(settings) if copy.of in tensors]
+    constants = {name: tensor for name, tensor in family.constants(settings).items() if prefixed or name.startswith(family.prefix)}
+    more = {copy.theirs: tensors[copy.of].clone() for copy in copies} | constants
+    chosen = {copy.theirs for copy in copies if copy.written} | constants.keys() if extras is None else extras
+    tensors |= {name: more[name] for name in chosen}
     typed = {name: tensor.to(getattr(torch, (dtypes or {}).get(name, dtype))) for name, tensor in tensors.items()}
-    typed |= family.constants(settings)
     return {name if prefixed else name.removeprefix(family.prefix): tensor for name, tensor in typed.items()}

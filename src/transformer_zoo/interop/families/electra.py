@@ -35,8 +35,7 @@ class Electra(Family):
     buffers = ("electra.embeddings.position_ids", "electra.embeddings.token_type_ids")
 
     def read(self, config: ConfigFile) -> Plain:
-        for key in IDLE:
-            config.get(key)
+        config.passive(*IDLE)
         settings = read_encoder(config, own=DEFAULTS)
         width, dropout = config.count("embedding_size", 128), settings["classifier"]["dropout"]
         # The head for classes of texts has the exact GELU whatever the layers have; the detector has the layers'.

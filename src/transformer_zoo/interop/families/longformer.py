@@ -40,8 +40,7 @@ class Longformer(Family):
     buffers = ("longformer.embeddings.position_ids",)
 
     def read(self, config: ConfigFile) -> Plain:
-        for key in IDLE:
-            config.get(key)
+        config.passive(*IDLE)
         settings = read_encoder(config, law="normal")
         windows = _windows(config, settings["n_layers"])
         attention = {number: settings["attention"] | {"kind": "longformer", "window": number} for number in windows}
