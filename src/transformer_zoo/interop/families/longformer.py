@@ -38,6 +38,7 @@ class Longformer(Family):
     }
     heads = ("vocabulary", "classification", "tagging", "pooler")
     buffers = ("longformer.embeddings.position_ids",)
+    special_ids: ClassVar[Mapping[str, int]] = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}
 
     def read(self, config: ConfigFile) -> Plain:
         config.passive(*IDLE)

@@ -30,6 +30,7 @@ class Roberta(Family):
     }
     heads = ("vocabulary", "classification", "tagging", "pooler")
     buffers = ("roberta.embeddings.position_ids", "roberta.embeddings.token_type_ids")
+    special_ids: ClassVar[Mapping[str, int]] = {"bos_token_id": 0, "pad_token_id": PAD, "eos_token_id": 2}
 
     def read(self, config: ConfigFile) -> Plain:
         settings = read_encoder(config, law="normal", own={"vocab_size": 50265})
