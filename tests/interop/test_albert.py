@@ -66,7 +66,7 @@ def test_the_order_of_sentences_is_counted_as_theirs(tmp_path: Path):
         ({"inner_group_num": 2}, "inner_group_num=2 is not supported: supported is 1"),
         (
             {"num_hidden_layers": 18, "num_hidden_groups": 14},
-            "num_hidden_groups=14 is not supported: expected a number that divides",
+            "num_hidden_groups=14 is not supported: expected a number that divides num_hidden_layers=18",
         ),
         ({"num_hidden_groups": 5}, "stack.n_groups=5 is more than n_layers=3"),
     ],

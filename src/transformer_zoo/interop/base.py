@@ -86,13 +86,13 @@ class Family(ABC):
         """Where each token [B,T] stands, for families that count otherwise than 0, 1, 2 …"""
         return None
 
-    def global_positions(self, head: str | None, token_ids: Tensor) -> Tensor | None:
-        """Which tokens [B,T] see and are seen by all where a caller names none, for the scores of a head; None: none do."""
-        return None
-
     def targets(self, token_ids: Tensor, ids: Mapping[str, Any]) -> Tensor | None:
         """What an encoder-decoder takes as the target of a source [B,S] where none is given; `ids` are special tokens by their keys. None: there must
         be one."""
+        return None
+
+    def global_positions(self, head: str | None, token_ids: Tensor) -> Tensor | None:
+        """Which tokens [B,T] see and are seen by all where a caller names none, for the scores of a head; None: none do."""
         return None
 
     def classes(self, heads: Collection[str]) -> list[str] | None:
