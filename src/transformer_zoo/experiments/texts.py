@@ -88,7 +88,8 @@ class PublicTexts(Texts):
     """As the template of a published tokenizer frames texts, and as the ids in `generation_config.json` or `config.json` say."""
 
     ids: Mapping[str, Any]
-    """Their keys: `decoder_start_token_id`, `forced_bos_token_id`, `eos_token_id`, `bos_token_id`, `pad_token_id`, `bad_words_ids`."""
+    """Their keys: `decoder_start_token_id`, `forced_bos_token_id`, `forced_eos_token_id`, `eos_token_id`, `bos_token_id`, `pad_token_id`,
+    `bad_words_ids`."""
 
     def token_ids(self, text: str) -> list[int]:
         return self.tokenizer.encode_whole(text)
@@ -105,10 +106,8 @@ class PublicTexts(Texts):
         start = self._id("decoder_start_token_id", "bos_token_id")
         if start is None:
             raise ConfigError("config.json names no decoder_start_token_id, so it is not known with which token an answer begins")
-        forced = self._id("forced_bos_token_id")
-        prefix = [start] if forced is None else [start, forced]
         ids = [self.token_ids(source) for source in sources]
-        request = Translation(prefixes=[prefix] * len(ids), sources=self._cut(ids), **self._ends())
+        request = Translation(prefixes=[[start]] * len(ids), sources=self._cut(ids), **self._ends())
         return [written(self.tokenizer, row.token_ids) for row in generator.generate(model, request)]
 
     def filled(self, text: str, top_k: int) -> FilledText:
@@ -129,6 +128,8 @@ class PublicTexts(Texts):
             "pad": specials.pad if pad is None else pad,
             "end": specials.end if end is None else end,
             "forbidden": forbidden,
+            "forced_first": self._id("forced_bos_token_id"),
+            "forced_last": self.ids.get("forced_eos_token_id") is not None,
             "device": self.device,
         }
 

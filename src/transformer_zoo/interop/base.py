@@ -10,6 +10,17 @@ from transformer_zoo.interop.config_file import ConfigFile, Plain
 from transformer_zoo.interop.tensors import Copy, Rule
 from transformer_zoo.records import HeadNeed
 
+KINDS = {
+    "vocabulary": "vocabulary",
+    "pooler": "pooler",
+    "detector": "detector",
+    "nsp": "pair",
+    "sop": "pair",
+    "classification": "sequence",
+    "tagging": "token",
+}
+"""Heads as our objectives name them → how they are built."""
+
 Classes: TypeAlias = Mapping[str, tuple[str, ...]]
 
 
@@ -77,10 +88,9 @@ class Family(ABC):
 
     def need(self, head: str, config: ConfigFile) -> HeadNeed:
         """How a head of `heads` is built."""
-        pairs = {"nsp": "pair", "sop": "pair"}
-        kinds = pairs | {"vocabulary": "vocabulary", "pooler": "pooler", "detector": "detector", "classification": "sequence", "tagging": "token"}
+        kind = KINDS[head]
         classes = {"pair": 2, "sequence": config.n_classes(), "token": config.n_classes()}
-        return HeadNeed(kind=kinds[head], n_classes=classes.get(kinds[head]))
+        return HeadNeed(kind=kind, n_classes=classes.get(kind))
 
     def positions(self, token_ids: Tensor, pad: int | None) -> Tensor | None:
         """Where each token [B,T] stands, for families that count otherwise than 0, 1, 2 …"""
