@@ -17,7 +17,8 @@ from transformer_zoo.experiments.exporting import export_model
 from transformer_zoo.experiments.imported import import_model
 
 SIDES = {
-    "encoder_layers": 2, "encoder_attention_heads": 3, "encoder_ffn_dim": 22, "decoder_layers": 3, "decoder_attention_heads": 2, "decoder_ffn_dim": 17,
+    "encoder_layers": 2, "encoder_attention_heads": 3, "encoder_ffn_dim": 22,
+    "decoder_layers": 3, "decoder_attention_heads": 2, "decoder_ffn_dim": 17,
 }  # fmt: skip
 
 

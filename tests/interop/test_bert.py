@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from transformers.models.bert.configuration_bert import BertConfig
 from transformers.models.bert.modeling_bert import (
     BertForMaskedLM,
@@ -15,6 +16,7 @@ from transformers.models.bert.modeling_bert import (
 )
 
 from interop import parity
+from transformer_zoo import from_pretrained
 
 CLASSES = (BertForMaskedLM, BertForNextSentencePrediction, BertForPreTraining, BertForSequenceClassification, BertForTokenClassification, BertModel)
 
@@ -63,3 +65,12 @@ def test_other_shapes(others: dict[str, Any], tmp_path: Path):
 def test_every_setting_matters(changes: dict[str, Any], tmp_path: Path):
     model = parity.reference(BertForMaskedLM, config())
     parity.check_changes_matter(model, parity.saved(model, tmp_path), changes)
+
+
+def test_our_class_1_says_that_the_second_segment_follows(tmp_path: Path):
+    model = parity.reference(BertForNextSentencePrediction, config())
+    ours = from_pretrained(parity.saved(model, tmp_path), device="cpu")
+    batch = parity.batches(model)["plain"]
+    with torch.no_grad():
+        theirs, mine = model(**batch).logits, ours.model(ours.inputs(**batch)).heads["nsp"]
+    torch.testing.assert_close(mine[:, 1], theirs[:, 0], atol=1e-5, rtol=1e-5)  # theirs says 0

@@ -14,7 +14,8 @@ from transformer_zoo import from_pretrained
 from transformer_zoo.errors import CheckpointError, ConfigError
 
 SIDES = {
-    "encoder_layers": 2, "encoder_attention_heads": 3, "encoder_ffn_dim": 22, "decoder_layers": 3, "decoder_attention_heads": 2, "decoder_ffn_dim": 17,
+    "encoder_layers": 2, "encoder_attention_heads": 3, "encoder_ffn_dim": 22,
+    "decoder_layers": 3, "decoder_attention_heads": 2, "decoder_ffn_dim": 17,
 }  # fmt: skip
 IDS = {"pad_token_id": 36, "eos_token_id": 0, "decoder_start_token_id": 36, "forced_eos_token_id": 0}
 

@@ -3,7 +3,7 @@
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,14 +59,17 @@ def read_start(source: Path) -> Start:
     return Start(weights=read_weights(path), label=str(path), settings=_settings(run), tokenizer=_tokenizer(run))
 
 
-def start_from(model: Model, source: Path, *, settings: Mapping[str, Any], tokenizer: Tokenizer) -> None:
+def start_from(model: Model, source: Path, *, settings: Mapping[str, Any], tokenizer: Tokenizer, part: str | None = None) -> None:
     """Gives a model the weights of `source` as far as they have the same names, and logs what was taken and what was not. A pooler stands under any
-    head; rows of tokens that the same tokenizer does not have are left out. `settings` are the model's own, as plain data.
+    head; rows of tokens that the same tokenizer does not have are left out. `settings` are the model's own, as plain data. `part` takes the weights
+    under one name alone, such as the `discriminator` of a model made of two.
 
     Raises:
         RunNotFoundError, CheckpointError: there are no weights, none fits, or one of them has another shape.
     """
     start = read_start(source)
+    if part is not None:
+        start = _part(start, part)
     own = own_tensors(model)
     poolers = _poolers(own, start.weights)
     weights = _cut_to(tokenizer.vocabulary.size, start, tokenizer) | {name: start.weights[other] for name, other in poolers.items()}
@@ -90,6 +93,15 @@ def start_from(model: Model, source: Path, *, settings: Mapping[str, Any], token
     if unused:
         logger.info("not used (%d): %s", len(unused), ", ".join(unused))
     _warn(start, settings, tokenizer)
+
+
+def _part(start: Start, part: str) -> Start:
+    """One part of the weights, under the names they have in it."""
+    weights = {name.removeprefix(f"{part}."): tensor for name, tensor in start.weights.items() if name.startswith(f"{part}.")}
+    if not weights:
+        parts = sorted({name.partition(".")[0] for name in start.weights})
+        raise CheckpointError(f"{start.label} holds no part {part!r}: it has {', '.join(parts)}")
+    return replace(start, weights=weights, settings=None)  # those of the whole say nothing about a part
 
 
 def _cut_to(size: int, start: Start, tokenizer: Tokenizer) -> dict[str, Tensor]:

@@ -164,7 +164,8 @@ class _Experiment:
         torch.manual_seed(self.config.seed)
         model = assemble.build_model(self.config.model, self.data.vocabulary.size, self.objective.needs().heads)
         if self.config.init_from is not None:
-            start_from(model, Path(self.config.init_from), settings=to_dict(self.config.model), tokenizer=self.data.tokenizer)
+            settings, part = to_dict(self.config.model), self.config.init_part
+            start_from(model, Path(self.config.init_from), settings=settings, tokenizer=self.data.tokenizer, part=part)
         return model
 
     def _build_stream(self) -> TrainingStream:

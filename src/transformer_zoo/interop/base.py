@@ -10,6 +10,17 @@ from transformer_zoo.interop.config_file import ConfigFile, Plain
 from transformer_zoo.interop.tensors import Copy, Rule
 from transformer_zoo.records import HeadNeed
 
+KINDS = {
+    "vocabulary": "vocabulary",
+    "pooler": "pooler",
+    "detector": "detector",
+    "nsp": "pair",
+    "sop": "pair",
+    "classification": "sequence",
+    "tagging": "token",
+}
+"""Heads as our objectives name them → how they are built."""
+
 Classes: TypeAlias = Mapping[str, tuple[str, ...]]
 
 
@@ -73,9 +84,9 @@ class Family(ABC):
 
     def need(self, head: str, config: ConfigFile) -> HeadNeed:
         """How a head of `heads` is built."""
-        kinds = {"vocabulary": "vocabulary", "pooler": "pooler", "nsp": "pair", "sop": "pair", "classification": "sequence", "tagging": "token"}
+        kind = KINDS[head]
         classes = {"pair": 2, "sequence": config.n_classes(), "token": config.n_classes()}
-        return HeadNeed(kind=kinds[head], n_classes=classes.get(kinds[head]))
+        return HeadNeed(kind=kind, n_classes=classes.get(kind))
 
     def positions(self, token_ids: Tensor, pad: int | None) -> Tensor | None:
         """Where each token [B,T] stands, for families that count otherwise than 0, 1, 2 …"""
@@ -84,6 +95,10 @@ class Family(ABC):
     def targets(self, token_ids: Tensor, ids: Mapping[str, Any]) -> Tensor | None:
         """What an encoder-decoder takes as the target of a source [B,S] where none is given; `ids` are special tokens by their keys. None: there must
         be one."""
+        return None
+
+    def global_positions(self, head: str | None, token_ids: Tensor) -> Tensor | None:
+        """Which tokens [B,T] see and are seen by all where a caller names none, for the scores of a head; None: none do."""
         return None
 
     def classes(self, heads: Collection[str]) -> list[str] | None:

@@ -4,7 +4,7 @@ All share one forward: hidden states [B,T,D], `valid` [B,T] (False on padding; N
 vocabulary head runs; None: all). Each uses what concerns it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
 import torch
@@ -114,6 +114,8 @@ class ClassifierConfig(Config):
     """Whether the pooled state passes a projection and an activation first (BERT's pooler)."""
     activation: Activation = "tanh"
     """After that projection."""
+    pair_activation: Activation | None = None
+    """After that of poolers and of heads of pairs, where it differs (BigBird); null: as `activation`."""
     transform_bias: bool = True
     """Whether that projection has a bias."""
     normalize: bool = False
@@ -127,6 +129,13 @@ class ClassifierConfig(Config):
     bias: bool = True
     """Whether every class has a bias."""
 
+    def for_pairs(self) -> "ClassifierConfig":
+        """These settings as poolers and heads of pairs have them."""
+        return replace(self, activation=self.pair_activation or self.activation)
+
+    def build_pair(self, *, d_model: int, n_classes: int, norm: NormConfig) -> "SequenceClassifier":
+        return SequenceClassifier(self.for_pairs(), d_model=d_model, n_classes=n_classes, norm=norm)
+
     def build_sequence(self, *, d_model: int, n_classes: int, norm: NormConfig) -> "SequenceClassifier":
         return SequenceClassifier(self, d_model=d_model, n_classes=n_classes, norm=norm)
 
@@ -134,7 +143,7 @@ class ClassifierConfig(Config):
         return TokenClassifier(self, d_model=d_model, n_classes=n_classes, norm=norm)
 
     def build_pooler(self, *, d_model: int, norm: NormConfig) -> "Pooler":
-        return Pooler(self, d_model=d_model, norm=norm)
+        return Pooler(self.for_pairs(), d_model=d_model, norm=norm)
 
     def build_detector(self, *, d_model: int, norm: NormConfig) -> "TokenDetector":
         return TokenDetector(self, d_model=d_model, norm=norm)

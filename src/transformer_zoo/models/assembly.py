@@ -76,7 +76,7 @@ def build_heads(config: TransformerConfig, heads: Mapping[str, HeadNeed], vocab_
             return config.classifier.build_detector(d_model=config.d_model, norm=parts.norm)
         assert need.n_classes is not None, f"a head of kind {need.kind} needs a number of classes"
         builders = {
-            "pair": config.classifier.build_sequence,
+            "pair": config.classifier.build_pair,
             "sequence": config.classifier.build_sequence,
             "token": config.classifier.build_token,
         }

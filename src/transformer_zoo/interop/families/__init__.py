@@ -4,15 +4,36 @@ import difflib
 
 from transformer_zoo.errors import ConfigError
 from transformer_zoo.interop.base import Family
+from transformer_zoo.interop.families.albert import Albert
 from transformer_zoo.interop.families.bart import Bart
 from transformer_zoo.interop.families.bert import Bert
+from transformer_zoo.interop.families.big_bird import BigBird
 from transformer_zoo.interop.families.gpt1 import GPT1
 from transformer_zoo.interop.families.gpt2 import GPT2
 from transformer_zoo.interop.families.llama import Llama
+from transformer_zoo.interop.families.longformer import Longformer
 from transformer_zoo.interop.families.marian import Marian
+from transformer_zoo.interop.families.modernbert import ModernBert
+from transformer_zoo.interop.families.roberta import Roberta
 from transformer_zoo.interop.families.t5 import T5
 
-FAMILIES: dict[str, Family] = {family.model_type: family for family in (Bart(), Bert(), GPT1(), GPT2(), Llama(), Marian(), T5())}
+FAMILIES: dict[str, Family] = {
+    family.model_type: family
+    for family in (
+        Albert(),
+        Bart(),
+        Bert(),
+        BigBird(),
+        GPT1(),
+        GPT2(),
+        Llama(),
+        Longformer(),
+        Marian(),
+        ModernBert(),
+        Roberta(),
+        T5(),
+    )
+}
 """`model_type` → family."""
 
 WITHOUT_COUNTERPART = {
