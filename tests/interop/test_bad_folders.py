@@ -52,7 +52,7 @@ def refuse(folder: Path, kind: type[ZooError]) -> str:
         ({"num_attention_heads": 5}, "config.json: model: d_model=12 is not divisible by n_heads=5"),
         ({"architectures": ["BertForQuestionAnswering"]}, "architectures='BertForQuestionAnswering' is not supported: classes that can be read are"),
         ({"architectures": "BertModel"}, "architectures='BertModel' is not supported: expected a list of names"),
-        ({"model_type": "brt"}, "config.json: model_type='brt' cannot be read; did you mean bert? (known are "),
+        ({"model_type": "brt"}, "config.json: model_type='brt' cannot be read; did you mean bert? (known are"),
         ({"model_type": "xlnet"}, "model_type='xlnet' cannot be read: its two streams of attention are not built here"),
         ({"model_type": ...}, "config.json: there is no model_type in it"),
         ({"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}, "model_type='gpt2', but .*model.safetensors holds the weights of bert"),

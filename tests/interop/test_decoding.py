@@ -33,7 +33,8 @@ from transformer_zoo.records import SequenceInputs, TranslationInputs
 PAD, START, VOCABULARY, NEW = 0, 2, 23, 9
 IDS = {"pad_token_id": PAD, "eos_token_id": 1, "bos_token_id": START}
 SIDES = {
-    "encoder_layers": 1, "encoder_attention_heads": 3, "encoder_ffn_dim": 20, "decoder_layers": 2, "decoder_attention_heads": 3, "decoder_ffn_dim": 17,
+    "encoder_layers": 1, "encoder_attention_heads": 3, "encoder_ffn_dim": 20,
+    "decoder_layers": 2, "decoder_attention_heads": 3, "decoder_ffn_dim": 17,
 }  # fmt: skip
 OURS = {True: "always", False: "heuristic", "never": "never"}
 """Their `early_stopping` → ours."""

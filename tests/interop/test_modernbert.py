@@ -18,6 +18,8 @@ from transformer_zoo.errors import ConfigError
 from transformer_zoo.experiments.public import open_public
 
 CLASSES = (ModernBertForMaskedLM, ModernBertForSequenceClassification, ModernBertForTokenClassification, ModernBertModel)
+STD = 0.15
+"""Of the drawn weights: without a norm at its end a block's numbers grow, and with them what single precision leaves of a sum's order."""
 FULL, LOCAL = "full_attention", "sliding_attention"
 
 
@@ -29,7 +31,8 @@ def config(**others: Any) -> ModernBertConfig:
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_every_class(cls: Any, tmp_path: Path):
-    parity.check_all(parity.reference(cls, config()), tmp_path)
+    # A first token that is padding has no state that counts: in a window of padding nothing is seen.
+    parity.check_all(parity.reference(cls, config(), std=STD), tmp_path, left=cls is not ModernBertForSequenceClassification)
 
 
 @pytest.mark.parametrize(
@@ -51,13 +54,13 @@ def test_every_class(cls: Any, tmp_path: Path):
     ids=["biases", "not_periodic", "local", "global", "one_layer", "theta"],
 )
 def test_other_shapes(others: dict[str, Any], tmp_path: Path):
-    parity.check_all(parity.reference(ModernBertForMaskedLM, config(**others)), tmp_path)
+    parity.check_all(parity.reference(ModernBertForMaskedLM, config(**others), std=STD), tmp_path)
 
 
 @pytest.mark.parametrize("cls", [ModernBertForSequenceClassification, ModernBertForTokenClassification])
 def test_other_classifiers(cls: Any, tmp_path: Path):
     others = {"classifier_pooling": "mean", "norm_bias": True, "classifier_bias": True, "classifier_activation": "silu"}
-    parity.check_all(parity.reference(cls, config(**others)), tmp_path)
+    parity.check_all(parity.reference(cls, config(**others), std=STD), tmp_path)
 
 
 def test_older_keys_say_the_same(tmp_path: Path):

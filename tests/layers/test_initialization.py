@@ -62,6 +62,8 @@ EXPECTED = {
     "albert": flat(0.02 * TRUNCATED),
     "electra": flat(0.02 * TRUNCATED),
     "roberta": flat(0.02),
+    "longformer": flat(0.02),
+    "bigbird": flat(0.02 * TRUNCATED),
     "modernbert": flat(0.02 * TRUNCATED, out=RESIDUAL * TRUNCATED, outer=RESIDUAL * TRUNCATED),
     "gpt1": flat(0.02),
     "gpt2": flat(0.02, out=RESIDUAL, outer=RESIDUAL),

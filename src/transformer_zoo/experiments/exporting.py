@@ -57,6 +57,7 @@ class Export:
     family: Family
     config: Plain
     settings: Plain
+    weights: Mapping[str, Tensor]
     prefixed: bool
     dtype: str = "float32"
     dtypes: Mapping[str, str] = field(default_factory=dict)
@@ -79,11 +80,10 @@ def export_model(run: Path, target: Path, *, checkpoint: str = "best") -> dict[s
     else:
         loaded = trained = load_run(run, device="cpu", checkpoint=checkpoint).kept()
         export = _of_trained(trained)
-    weights = model_weights(loaded.model)
     tensors = their_tensors(
         export.family,
         export.settings,
-        weights,
+        export.weights,
         prefixed=export.prefixed,
         dtype=export.dtype,
         dtypes=export.dtypes,
@@ -98,13 +98,13 @@ def export_model(run: Path, target: Path, *, checkpoint: str = "best") -> dict[s
             for name in KEPT:
                 if (run / SOURCE / name).is_file():
                     shutil.copyfile(run / SOURCE / name, folder / name)
-        checks = checked(loaded, folder, export.config["architectures"][0])
+        checks = checked(loaded, export.weights, folder, export.config["architectures"][0])
     return {
         "folder": str(target),
         "model_type": export.family.model_type,
         "architectures": export.config["architectures"],
         "tensors": len(tensors),
-        "parameters": sum(tensor.numel() for tensor in weights.values()),
+        "parameters": sum(tensor.numel() for tensor in export.weights.values()),
         "dtype": export.dtype,
         "tokenizer": loaded.tokenizer is not None,
         "checks": checks,
@@ -123,6 +123,7 @@ def _of_imported(run: Path, loaded: LoadedModel) -> Export:
         family=loaded.family,
         config=config,
         settings=to_dict(record.model),
+        weights=model_weights(loaded.model),
         prefixed=record.prefixed,
         dtype=record.dtype,
         dtypes=record.dtypes,
@@ -140,17 +141,18 @@ def _of_trained(run: LoadedRun) -> Export:
             f"{where}: model_type {family.model_type} has no class with the heads {', '.join(run.heads)}; it has {', '.join(family.architectures)}"
         )
     settings = to_dict(run.model_config) | {"vocab_size": run.tokenizer.vocabulary.size}
+    settings, weights = family.fitted(settings, model_weights(run.model), run.tokenizer.vocabulary.specials.pad)
     written = family.write(settings) | {"model_type": family.model_type, "architectures": classes}
     written |= _labels(run) | _ids(run)
-    _refuse_what_differs(where, family, settings, written, run)
+    _refuse_what_differs(where, family, settings, weights, written, run)
     bare = not any(family.architectures[name] for name in classes)
-    return Export(family=family, config=written | {"dtype": "float32"}, settings=settings, prefixed=not bare)
+    return Export(family=family, config=written | {"dtype": "float32"}, settings=settings, weights=weights, prefixed=not bare)
 
 
-def _refuse_what_differs(where: str, family: Family, settings: Plain, written: Plain, run: LoadedRun) -> None:
+def _refuse_what_differs(where: str, family: Family, settings: Plain, weights: Mapping[str, Tensor], written: Plain, run: LoadedRun) -> None:
     """Reads the config back, and refuses where that would be another model."""
-    links, _ = link(family.rules(settings), ours := own_tensors(run.model))
-    theirs, _ = to_theirs(links, {name: tensor.detach() for name, tensor in ours.items()})
+    links, _ = link(family.rules(settings), weights)
+    theirs, _ = to_theirs(links, weights)
     back = spelt_out(to_dict(settings_from(family.settle(family.read(ConfigFile(written, where)), theirs))))
     settings = spelt_out(settings)
     kinds = {need.kind for need in run.heads.values()}
@@ -253,15 +255,16 @@ def write_tokenizer(path: Path, tokenizer: Tokenizer, first: int | None, last: i
 # --- checks -------------------------------------------------------------------------------------------------------------------------
 
 
-def checked(loaded: LoadedModel, folder: Path, class_name: str) -> dict[str, str]:
-    """Reads the folder again, with our own importer and with the package transformers where it is installed; check → what it found.
+def checked(loaded: LoadedModel, ours: Mapping[str, Tensor], folder: Path, class_name: str) -> dict[str, str]:
+    """Reads the folder again, with our own importer and with the package transformers where it is installed; check → what it found. `ours` are the
+    tensors that went into it.
 
     Raises:
         CheckpointError: the scores or weights differ.
     """
     again = load_public(read_model(read_folder(folder), skeleton), device="cpu")
-    ours, theirs = own_tensors(loaded.model), own_tensors(again.model)
-    different = [name for name in ours if name not in theirs or not torch.equal(ours[name].cpu(), theirs[name])]
+    theirs = own_tensors(again.model)
+    different = [name for name in ours if name not in theirs or not torch.equal(ours[name], theirs[name])]
     if different:
         raise CheckpointError(f"{folder}: read again, what was written differs in {listed(different)}")
     inputs = _fixed_batch(loaded)

@@ -76,7 +76,8 @@ class Pretrained:
         global_attention_mask: Tensor | None = None,
     ) -> Tensor:
         """What the model's class scores: tokens [B,T,V] (of an encoder-decoder at the positions of `decoder_input_ids`), classes of texts [B,C] or of
-        tokens [B,T,C], whether segments follow each other [B,2] (class 0: they do). On the device of `input_ids`, in float32.
+        tokens [B,T,C], whether segments follow each other [B,2] (class 0: they do), whether tokens were replaced [B,T] (above 0: they were). On the
+        device of `input_ids`, in float32.
 
         Raises:
             ConfigError: the model is a bare body, or an argument has a wrong shape, type or value.

@@ -61,6 +61,10 @@ class Family(ABC):
         """Their keys from our settings; all that decide what the model computes. What cannot be expressed is left out: the caller reads the result
         back and refuses what differs."""
 
+    def fitted(self, settings: Plain, weights: Mapping[str, Tensor], pad: int) -> tuple[Plain, Mapping[str, Tensor]]:
+        """The same model as `read` would describe it beside a tokenizer with this padding token, where settings or tensors can say it in two ways."""
+        return settings, weights
+
     @abstractmethod
     def rules(self, settings: Plain) -> list[Rule]:
         """The table of tensors. Rules of parts that a model does not have (a bias, an untied matrix) simply find nothing."""

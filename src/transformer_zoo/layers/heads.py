@@ -81,11 +81,13 @@ class MLMHeadConfig(VocabularyHeadConfig):
     """Whether the projection has a bias."""
     tied: bool = True
     """Whether the vocabulary matrix is the embedding table."""
+    narrow: bool = False
+    """Whether the projection leads to the embedding table's width also where the matrix is another one (ALBERT)."""
     bias: bool = True
     """Whether every token has a bias."""
 
     def build(self, *, d_model: int, vocab_size: int, embedding: nn.Embedding, norm: NormConfig) -> VocabularyHead:
-        width = embedding.embedding_dim if self.tied else d_model
+        width = embedding.embedding_dim if self.tied or self.narrow else d_model
         transform = Transform(d_model, width, self.activation, norm, bias=self.transform_bias)
         tied_to = embedding if self.tied else None
         return VocabularyHead(transform=transform, vocab_size=vocab_size, width=width, tied_to=tied_to, bias=self.bias)

@@ -8,6 +8,7 @@ from transformer_zoo.interop.families.albert import Albert
 from transformer_zoo.interop.families.bart import Bart
 from transformer_zoo.interop.families.bert import Bert
 from transformer_zoo.interop.families.big_bird import BigBird
+from transformer_zoo.interop.families.electra import Electra
 from transformer_zoo.interop.families.gpt1 import GPT1
 from transformer_zoo.interop.families.gpt2 import GPT2
 from transformer_zoo.interop.families.llama import Llama
@@ -24,6 +25,7 @@ FAMILIES: dict[str, Family] = {
         Bart(),
         Bert(),
         BigBird(),
+        Electra(),
         GPT1(),
         GPT2(),
         Llama(),

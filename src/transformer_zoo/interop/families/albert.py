@@ -44,6 +44,7 @@ class Albert(Family):
             config.wrong("num_hidden_groups", n_groups, f"expected a number that divides num_hidden_layers={n_layers}")
         return settings | {
             "embeddings": settings["embeddings"] | {"width": config.count("embedding_size", 128), "always_project": True},
+            "vocabulary_head": narrow(settings["vocabulary_head"]),
             "stack": {"kind": "shared", "n_groups": n_groups},
             "classifier": {"dropout": config.rate("classifier_dropout_prob", 0.1)},
         }
@@ -76,3 +77,8 @@ class Albert(Family):
 
     def copies(self, settings: Plain) -> list[Copy]:
         return vocabulary_copies(settings, VOCABULARY, "albert.embeddings.word_embeddings.weight")
+
+
+def narrow(head: Plain) -> Plain:
+    """A head of the vocabulary that is as wide as the table, tied or not."""
+    return head | {"narrow": not head["tied"]}

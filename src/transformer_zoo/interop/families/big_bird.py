@@ -33,7 +33,7 @@ class BigBird(Family):
 
     def read(self, config: ConfigFile) -> Plain:
         settings = read_encoder(config, own=DEFAULTS)
-        config.get("sep_token_id")
+        config.passive("sep_token_id")
         max_length, dropout = settings["max_length"], settings["classifier"]["dropout"]
         return settings | {
             "embeddings": settings["embeddings"] | {"scale": config.flag("rescale_embeddings", False)},

@@ -1,5 +1,6 @@
 """Longformer (Beltagy et al. 2020, https://arxiv.org/abs/2004.05150): `model_type` longformer."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -8,7 +9,15 @@ from torch import Tensor
 from transformer_zoo.interop.base import Classes, Family
 from transformer_zoo.interop.config_file import ConfigFile, Plain, at
 from transformer_zoo.interop.families.post_norm import BLOCK, block_rules, embedding_rules, read_encoder, vocabulary_copies, write_encoder
-from transformer_zoo.interop.families.roberta import VOCABULARY, counted_positions, head_rules, plain_heads, real_positions, write_positions
+from transformer_zoo.interop.families.roberta import (
+    VOCABULARY,
+    behind_padding,
+    counted_positions,
+    head_rules,
+    plain_heads,
+    real_positions,
+    write_positions,
+)
 from transformer_zoo.interop.tensors import Copy, Joined, Rule
 
 IDLE = ("ignore_attention_mask", "onnx_export", "sep_token_id")
@@ -29,10 +38,10 @@ class Longformer(Family):
     }
     heads = ("vocabulary", "classification", "tagging", "pooler")
     buffers = ("longformer.embeddings.position_ids",)
+    special_ids: ClassVar[Mapping[str, int]] = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}
 
     def read(self, config: ConfigFile) -> Plain:
-        for key in IDLE:
-            config.get(key)
+        config.passive(*IDLE)
         settings = read_encoder(config, law="normal")
         windows = _windows(config, settings["n_layers"])
         attention = {number: settings["attention"] | {"kind": "longformer", "window": number} for number in windows}
@@ -54,6 +63,9 @@ class Longformer(Family):
             | write_positions(settings)
             | {"attention_window": each[0] if len(each) == 1 else [each[layer % len(each)] for layer in range(settings["n_layers"])]}
         )
+
+    def fitted(self, settings: Plain, weights: Mapping[str, Tensor], pad: int) -> tuple[Plain, Mapping[str, Tensor]]:
+        return behind_padding(settings, weights, pad)
 
     def rules(self, settings: Plain) -> list[Rule]:
         several = tuple(f"{self.prefix}encoder.layer.{{layer}}.attention.self.{part}_global.*" for part in ("query", "key", "value"))

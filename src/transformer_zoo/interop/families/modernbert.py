@@ -37,8 +37,7 @@ class ModernBert(Family):
     heads = ("vocabulary", "classification", "tagging")
 
     def read(self, config: ConfigFile) -> Plain:
-        for key in IDLE:
-            config.get(key)
+        config.passive(*IDLE)
         n_layers = config.count("num_hidden_layers", 22)
         pattern = _pattern(config, n_layers)
         attention = {

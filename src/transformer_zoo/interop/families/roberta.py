@@ -1,7 +1,9 @@
 """RoBERTa (Liu et al. 2019, https://arxiv.org/abs/1907.11692): `model_type` roberta."""
 
+from collections.abc import Mapping
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from transformer_zoo.interop.base import Classes, Family
@@ -9,7 +11,7 @@ from transformer_zoo.interop.config_file import ConfigFile, Plain, at
 from transformer_zoo.interop.families.post_norm import block_rules, embedding_rules, read_encoder, vocabulary_copies, vocabulary_rules, write_encoder
 from transformer_zoo.interop.tensors import Copy, Rule
 
-VOCABULARY = "lm_head"
+VOCABULARY, TABLE = "lm_head", "stack.positions.table.weight"
 PAD = 1
 """Their padding token where the file names none."""
 
@@ -28,6 +30,7 @@ class Roberta(Family):
     }
     heads = ("vocabulary", "classification", "tagging", "pooler")
     buffers = ("roberta.embeddings.position_ids", "roberta.embeddings.token_type_ids")
+    special_ids: ClassVar[Mapping[str, int]] = {"bos_token_id": 0, "pad_token_id": PAD, "eos_token_id": 2}
 
     def read(self, config: ConfigFile) -> Plain:
         settings = read_encoder(config, law="normal", own={"vocab_size": 50265})
@@ -35,6 +38,9 @@ class Roberta(Family):
 
     def write(self, settings: Plain) -> Plain:
         return write_encoder(settings) | write_positions(settings)
+
+    def fitted(self, settings: Plain, weights: Mapping[str, Tensor], pad: int) -> tuple[Plain, Mapping[str, Tensor]]:
+        return behind_padding(settings, weights, pad)
 
     def rules(self, settings: Plain) -> list[Rule]:
         return [*embedding_rules(self.prefix), *block_rules(self.prefix), *head_rules(settings, self.prefix)]
@@ -58,6 +64,17 @@ def write_positions(settings: Plain) -> Plain:
     """The size of that table, and the padding token that makes it so."""
     offset = at(settings, "positions.offset", 0)
     return {"max_position_embeddings": settings["max_length"] + offset, "pad_token_id": offset - 1}
+
+
+def behind_padding(settings: Plain, weights: Mapping[str, Tensor], pad: int) -> tuple[Plain, Mapping[str, Tensor]]:
+    """The same model whose first position stands in the row behind the padding token's: rows in front of it, which no token has, are cut or added."""
+    offset = at(settings, "positions.offset")
+    if offset is None or offset == pad + 1:
+        return settings, weights
+    rows = weights[TABLE]
+    added = rows.new_zeros(max(pad + 1 - offset, 0), rows.shape[1])
+    table = torch.cat((added, rows[max(offset - pad - 1, 0) :]))
+    return settings | {"positions": settings["positions"] | {"offset": pad + 1}}, {**weights, TABLE: table}
 
 
 def plain_heads(settings: Plain) -> Plain:
