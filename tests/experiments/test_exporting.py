@@ -99,7 +99,7 @@ def test_classes_keep_their_names(tmp_path: Path):
         (["model=bert", "model/positions=rotary"], r"the format of model_type bert cannot express model\.positions\.kind=rotary \(it has learned\)"),
         (["model=bert", "model/norm=rmsnorm"], r"cannot express model\.norm\.kind=rmsnorm \(it has layernorm\)"),
         (["model=gpt2", "model/norm_placement=post"], r"cannot express model\.norm_placement\.kind=post \(it has pre\)"),
-        (["model=gpt2", "model.attention.n_kv_heads=1"], r"cannot express model\.attention\.n_kv_heads=1 \(it has null\)"),
+        (["model=gpt2", "model.attention.n_kv_heads=1"], r"cannot express model\.attention\.n_kv_heads=1 \(it has 2\)"),
         (["model=bert", "model/stack=shared"], r"cannot express model\.stack\.kind=shared \(it has plain\)"),
         (["model=bert", "model.vocabulary_head.activation=relu"], r"model\.vocabulary_head\.activation=relu \(it has gelu\)"),
         (["model=transformer"], r"model=transformer cannot be written: transformers has no class for the 2017 Transformer"),

@@ -13,7 +13,7 @@ END = 0
 
 
 def exhaustive(model: Any, prefix: list[int], limit: int, penalty: Callable[[int], float], *, cut_off: bool) -> list[tuple[float, list[int], bool]]:
-    """Every hypothesis that ends within the limit, and with `cut_off` those that do not, the best first, as (score, tokens without the end, ended)."""
+    """Every hypothesis that ends within the limit, with `cut_off` also those that do not, best first, as (score, tokens without the end, ended)."""
     words = [w for w in range(model.vocabulary) if w != END]
     every = [(list(new), length < limit) for length in range(limit + cut_off) for new in itertools.product(words, repeat=length)]
     whole = [([*new, END] if ended else new, new, ended) for new, ended in every]

@@ -160,7 +160,7 @@ class GenerationConfig(Config, ABC):
     min_new_tokens: NaturalInt = 0
     """New tokens before the end token may come."""
     no_repeat_ngram: NaturalInt = 0
-    """No sequence of this many tokens comes twice in a row, its prompt included (Paulus et al. 2018, https://arxiv.org/abs/1705.04304); 0: all may."""
+    """No sequence of this many tokens comes twice in a row with its prompt (Paulus et al. 2018, https://arxiv.org/abs/1705.04304); 0: any may."""
 
     @abstractmethod
     def build(self, *, seed: int = 0) -> "Generator":
