@@ -1,6 +1,8 @@
 """Decoding gives exactly the tokens that transformers gives, and one token at a time gives the scores of the whole at once."""
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +21,9 @@ from transformers.models.openai.modeling_openai import OpenAIGPTLMHeadModel
 from transformers.models.t5.configuration_t5 import T5Config
 from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
 
-from interop import parity
+from interop import builders, parity
 from transformer_zoo import from_pretrained
+from transformer_zoo.experiments.imported import import_model
 from transformer_zoo.experiments.pretrained import Pretrained
 from transformer_zoo.generation.base import Continuation, Generated, Request, Translation
 from transformer_zoo.generation.beam import BeamConfig
@@ -213,3 +216,44 @@ def test_token_by_token_gives_the_scores_of_the_whole(pair: Pair):
         record = TranslationInputs(source=SequenceInputs(token_ids=torch.tensor([row])), target=target) if pair.translates else target
         whole = pair.model(record).heads["vocabulary"].logits()[-NEW - 1 :]
         torch.testing.assert_close(torch.stack([step[i] for step in steps]), whole, atol=1e-5, rtol=1e-5)
+
+
+def texts(folder: Path, **generation: Any) -> Pretrained:
+    """A BART with words for its tokens, and wishes of how it should write."""
+    builders.word_tokenizer(folder, framed=False)
+    sizes = {"vocab_size": len(builders.WORDS), "d_model": 18, "max_position_embeddings": 20}
+    ids = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "decoder_start_token_id": 3}
+    model = lively(parity.reference(BartForConditionalGeneration, BartConfig(**sizes, **SIDES, **ids, forced_eos_token_id=None)), 0.3)
+    parity.saved(model, folder)
+    (folder / "generation_config.json").write_text(json.dumps(ids | generation))
+    return from_pretrained(folder, device="cpu")
+
+
+def test_a_text_begins_and_ends_as_the_files_say(tmp_path: Path):
+    """What their files force is forced in texts too: the first token, and the end at the limit."""
+    source, ids = "the old king sleeps", torch.tensor([[5, 6, 7, 9]])
+    for i, forced in enumerate(({}, {"forced_bos_token_id": 12}, {"forced_eos_token_id": 3, "bad_words_ids": [[0], [14]]})):
+        ours = texts(tmp_path / str(i), **forced)
+        with parity.silent():
+            theirs = BartForConditionalGeneration.from_pretrained(tmp_path / str(i), attn_implementation="eager").eval()
+        written = theirs.generate(input_ids=ids, max_new_tokens=6, do_sample=False, num_beams=1)[0, 1:].tolist()
+        assert ours.generate(source, max_new_tokens=6) == " ".join(builders.WORDS[token] for token in written if token not in (0, 2, 3))
+        assert forced.get("forced_bos_token_id") in (None, written[0])
+
+
+def test_wishes_that_are_not_done_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    ours = texts(tmp_path, num_beams=4, length_penalty=2.0, no_repeat_ngram_size=3, repetition_penalty=1.2, early_stopping=False, max_length=20)
+    ours.generate("the king", max_new_tokens=3, beam_size=4)
+    (told,) = [record.getMessage() for record in caplog.records if "wishes" in record.getMessage()]
+    assert told == (
+        f"{tmp_path} wishes length_penalty=2.0, no_repeat_ngram_size=3, repetition_penalty=1.2, which is not done by itself; "
+        "the settings for it are length_penalty, no_repeat_ngram"
+    )
+    caplog.clear()
+    ours.generate("the king", max_new_tokens=3, beam_size=4, length_penalty=2.0, length_penalty_form="power", no_repeat_ngram=3)
+    assert [record.getMessage() for record in caplog.records] == [f"{tmp_path} wishes repetition_penalty=1.2, which is not done by itself"]
+    caplog.clear()
+    imported = tmp_path / "run"
+    import_model(tmp_path, imported)
+    from_pretrained(imported, device="cpu").generate("the king", max_new_tokens=3)
+    assert f"{imported} wishes num_beams=4, length_penalty=2.0, no_repeat_ngram_size=3" in caplog.text

@@ -9,6 +9,7 @@ from transformer_zoo.experiments.config import GenerateConfig
 from transformer_zoo.experiments.imported import is_imported, load_imported
 from transformer_zoo.experiments.loaded import WANTED, LoadedModel
 from transformer_zoo.experiments.run import load_run
+from transformer_zoo.generation.base import GenerationConfig, Generator
 from transformer_zoo.generation.beam import BeamConfig
 from transformer_zoo.generation.sampling import SamplingConfig
 
@@ -37,14 +38,20 @@ def generate(run: Path, given: dict[str, str], config: GenerateConfig) -> dict[s
 
 
 def _continued(loaded: LoadedModel, prompt: str, config: GenerateConfig) -> dict[str, Any]:
-    generator = (config.generation or SamplingConfig()).build(seed=config.seed)
+    generator = _generator(loaded, config, SamplingConfig())
     return {"prompt": prompt, "texts": loaded.texts.continued([prompt] * config.samples, generator)}
 
 
 def _translated(loaded: LoadedModel, source: str, config: GenerateConfig) -> dict[str, Any]:
-    generator = (config.generation or BeamConfig()).build(seed=config.seed)
+    generator = _generator(loaded, config, BeamConfig())
     (translation,) = loaded.texts.answered([source], generator)
     return {"source": source, "translation": translation}
+
+
+def _generator(loaded: LoadedModel, config: GenerateConfig, usual: GenerationConfig) -> Generator:
+    settings = config.generation or usual
+    loaded.say_what_is_not_done(settings)
+    return settings.build(seed=config.seed)
 
 
 def _filled(loaded: LoadedModel, text: str, config: GenerateConfig) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from transformer_zoo.data.tokenizers import Tokenizer
 from transformer_zoo.errors import ConfigError
 from transformer_zoo.experiments.convert import from_dict, to_dict
 from transformer_zoo.experiments.loaded import LoadedModel
-from transformer_zoo.experiments.public import Facts, known_ids, loaded, open_public, settings_from
+from transformer_zoo.experiments.public import Facts, known_ids, loaded, open_public, settings_from, wishes
 from transformer_zoo.interop.families import family_of
 from transformer_zoo.interop.files import CONFIG, GENERATION, KEPT, TOKENIZER, read_json, without_code, write_json
 from transformer_zoo.models.base import ModelConfig
@@ -152,6 +152,7 @@ def load_imported(path: Path, *, device: str = "auto", checkpoint: str = "best")
         family=family,
         tokenizer=tokenizer,
         ids=known_ids(family, source_json(path, CONFIG), source_json(path, GENERATION)),
+        wishes=wishes(source_json(path, CONFIG), source_json(path, GENERATION)),
     )
     return loaded(path, facts, read_weights(where), device=device, step=where.name, origin=f"imported from a model of type {record.model_type}")
 

@@ -1,7 +1,8 @@
 """A model with its weights and all that is known of it, wherever it comes from: a run, an import, or a folder in the public format."""
 
+import logging
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,13 @@ import torch
 from transformer_zoo.data.tokenizers import Tokenizer
 from transformer_zoo.errors import ConfigError, DataError
 from transformer_zoo.experiments.texts import Texts
+from transformer_zoo.generation.base import GenerationConfig
 from transformer_zoo.interop.base import Family
+from transformer_zoo.interop.config_file import DECODING
 from transformer_zoo.models.base import Model, ModelConfig
 from transformer_zoo.records import HeadNeed, TranslationInputs
+
+logger = logging.getLogger(__name__)
 
 WANTED = {"prompt": 'prompt="…" to continue', "source": 'source="…" to translate', "text": 'text="… [MASK] …" to fill in'}
 """What a model can be given, and for what."""
@@ -42,11 +47,24 @@ class LoadedModel:
     """The public family it belongs to; None where there is none."""
     ids: Mapping[str, Any]
     """Special tokens as far as they are known, by their keys of `config.json`."""
+    wishes: Mapping[str, Any] = field(default_factory=dict)
+    """How the files of a public model wish it to write, by their keys (see `DECODING`); nothing of it is done unless it is asked for."""
 
     @property
     def pad(self) -> int | None:
         """The padding token, where one is known."""
         return self.ids.get("pad_token_id")
+
+    def say_what_is_not_done(self, generation: GenerationConfig) -> None:
+        """Warns of wishes that these settings leave at their defaults."""
+        values = {f.name: getattr(generation, f.name) for f in fields(generation)}
+        chosen = {f.name for f in fields(generation) if values[f.name] != f.default}
+        wished = [(key, value, DECODING[key][1]) for key, value in self.wishes.items()]
+        left = [(f"{key}={value}", ours) for key, value, ours in wished if ours not in chosen and (ours is None or values.get(ours) != value)]
+        if left:
+            ours = ", ".join(dict.fromkeys(name for _, name in left if name is not None))
+            way_out = f"; the settings for it are {ours}" if ours else ""
+            logger.warning("%s wishes %s, which is not done by itself%s", self.path, ", ".join(wish for wish, _ in left), way_out)
 
     @property
     def texts(self) -> Texts:

@@ -175,6 +175,7 @@ class Pretrained:
         *,
         max_new_tokens: int | None = None,
         min_new_tokens: int = 0,
+        no_repeat_ngram: int = 0,
         beam_size: int | None = None,
         length_penalty: float | None = None,
         length_penalty_form: str | None = None,
@@ -202,7 +203,10 @@ class Pretrained:
         }
         given = {name: value for name, value in given.items() if value is not None}
         wants = self._wants("prompt", "source")
-        generator = _decoding(given | {"max_new_tokens": max_new_tokens, "min_new_tokens": min_new_tokens}).build(seed=seed)
+        shared = {"max_new_tokens": max_new_tokens, "min_new_tokens": min_new_tokens, "no_repeat_ngram": no_repeat_ngram}
+        settings = _decoding(given | shared)
+        self.loaded.say_what_is_not_done(settings)
+        generator = settings.build(seed=seed)
         texts = self.loaded.texts
         (written,) = texts.continued([text], generator) if wants == "prompt" else texts.answered([text], generator)
         return written

@@ -15,7 +15,7 @@ from transformer_zoo.experiments.convert import from_dict, to_dict
 from transformer_zoo.experiments.loaded import LoadedModel, wants_of
 from transformer_zoo.experiments.texts import PublicTexts
 from transformer_zoo.interop.base import Family
-from transformer_zoo.interop.config_file import Plain
+from transformer_zoo.interop.config_file import DECODING, Plain
 from transformer_zoo.interop.files import read_folder
 from transformer_zoo.interop.reading import PublicModel, read_model
 from transformer_zoo.models.base import Model, ModelConfig, TransformerConfig
@@ -61,6 +61,8 @@ class Facts:
     tokenizer: Tokenizer | None
     ids: Mapping[str, Any]
     """Special ids as `generation_config.json` and `config.json` name them."""
+    wishes: Mapping[str, Any]
+    """How they wish the model to write."""
 
 
 def load_public(found: PublicModel, *, device: str = "auto") -> LoadedModel:
@@ -73,6 +75,7 @@ def load_public(found: PublicModel, *, device: str = "auto") -> LoadedModel:
         family=found.family,
         tokenizer=found.folder.tokenizer,
         ids=known_ids(found.family, found.folder.config, found.folder.generation),
+        wishes=wishes(found.folder.config, found.folder.generation),
     )
     return loaded(path, facts, found.weights(), device=device, step="", origin=f"read from {path}")
 
@@ -96,6 +99,7 @@ def loaded(path: Path, facts: Facts, weights: Mapping[str, Tensor], *, device: s
         origin=origin,
         family=facts.family,
         ids=facts.ids,
+        wishes=facts.wishes,
     )
 
 
@@ -106,6 +110,14 @@ def filled_model(config: ModelConfig, heads: Mapping[str, HeadNeed], weights: Ma
         model = build_model(config, size, heads)
     load_model_weights(model, weights, label)
     return model
+
+
+def wishes(config: Mapping[str, Any], generation: Mapping[str, Any]) -> dict[str, Any]:
+    """How the files wish the model to write, where that is another way than the plain one."""
+    found = {key: generation.get(key, config.get(key)) for key in DECODING}
+    found = {key: value for key, value in found.items() if value is not None and value != DECODING[key][0]}
+    beams_only = () if "num_beams" in found else ("length_penalty", "early_stopping")
+    return {key: value for key, value in found.items() if key not in beams_only}
 
 
 def known_ids(family: Family, config: Mapping[str, Any], generation: Mapping[str, Any]) -> dict[str, Any]:

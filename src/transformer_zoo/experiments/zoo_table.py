@@ -15,8 +15,6 @@ This page is written by `python scripts/zoo_table.py`; a test compares it with t
 
 A choice's settings stand in brackets where they are not its default. *Parity* names the implementation that the tests hold a model equal to:
 hidden states and scores within 1e-5, loss and gradients within 1e-4, at several odd shapes.
-
-## What each is made of
 """
 SIZES = """## The sizes their papers name
 

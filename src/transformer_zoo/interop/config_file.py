@@ -34,6 +34,24 @@ PASSIVE = {
 }  # fmt: skip
 """Keys that say nothing about what a model computes from token ids, or that are read elsewhere; they are kept and written again."""
 
+DECODING: Mapping[str, tuple[Any, str | None]] = {
+    "num_beams": (1, "beam_size"),
+    "length_penalty": (1.0, "length_penalty"),
+    "early_stopping": (False, "early_stopping"),
+    "no_repeat_ngram_size": (0, "no_repeat_ngram"),
+    "max_new_tokens": (None, "max_new_tokens"),
+    "min_new_tokens": (None, "min_new_tokens"),
+    "max_length": (20, "max_new_tokens"),
+    "min_length": (0, "min_new_tokens"),
+    "do_sample": (False, "temperature"),
+    "repetition_penalty": (1.0, None),
+    "encoder_no_repeat_ngram_size": (0, None),
+    "suppress_tokens": (None, None),
+    "begin_suppress_tokens": (None, None),
+}
+"""Their wishes of how a model should write, in `generation_config.json` or, in older files, in `config.json` → the value that wishes nothing, and our
+setting of generation (None: we have none)."""
+
 
 class ConfigFile:
     """The values of one `config.json`. A key that is absent or null has the default that the format gives it; each method returns a usable value
@@ -104,7 +122,7 @@ class ConfigFile:
 
     def unread(self) -> list[str]:
         """Keys that nobody has looked at and that are not known to be without effect."""
-        return sorted(self.values.keys() - self._used - PASSIVE)
+        return sorted(self.values.keys() - self._used - PASSIVE - DECODING.keys())
 
     def _checked(self, key: str, default: Any, expected: str, holds: Any) -> Any:
         value = self.get(key, default)
