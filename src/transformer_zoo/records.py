@@ -93,7 +93,7 @@ class PairBatch(TokenBatch):
     the document, tokens cut in front of it, and 1 where it ends with the end of a sentence (0 where tokens were cut there)."""
 
     segment_ids: Tensor  # [B, T] int64, 0 for [CLS] A [SEP], 1 for B [SEP], 0 on padding
-    is_next: Tensor  # [B] int64: 1 where B follows A in its document, 0 where it is from elsewhere
+    is_next: Tensor  # [B] int64: 1 where B follows A in its document, 0 where it is from elsewhere or, in a swapped pair, goes before A
     origin: Tensor | None = None  # [B, 2, 3] int64
 
 
@@ -144,6 +144,10 @@ class Vocabulary:
 
     size: int
     specials: SpecialTokens
+    sentinels: tuple[int, ...] = ()
+    """Tokens that can stand for missing spans, in their order."""
+    full_stops: tuple[int, ...] = ()
+    """Tokens that are a full stop and nothing else."""
 
 
 # --- objectives → models --------------------------------------------------------------------------------------------------------
@@ -169,6 +173,16 @@ class SequenceInputs(Inputs):
     document_ids: Tensor | None = None  # [B, T] int64: positions of different documents do not see each other
     prefix_length: Tensor | None = None  # [B] int64: leading positions that all may see (prefix mask)
     global_positions: Tensor | None = None  # [B, T] bool: tokens that see and are seen by all (global mask)
+
+
+@dataclass(kw_only=True)
+class ReplacedTokenInputs(Inputs):
+    """A text of which a generator fills in some tokens before a detector reads it. `predict_at` lists the filled positions in their order."""
+
+    masked: SequenceInputs  # what the generator reads
+    original_ids: Tensor  # [B, T] int64: the text itself
+    filled: Tensor  # [B, T] bool: which tokens the generator fills in
+    draws: Tensor  # [N] float32 in [0, 1), one for each of `predict_at`: which token of the generator's distribution is taken
 
 
 @dataclass(kw_only=True)
@@ -202,14 +216,26 @@ class Needs:
     """Tokens a row carries beyond `sequence_length` (1: next-token prediction)."""
     framed: bool = False
     """Rows are framed by the tokenizer's [CLS] and [SEP]."""
+    consecutive: bool = False
+    """The segments of every pair follow each other in their document, and half of the pairs are swapped."""
+    sentinels: int = 0
+    """Tokens that stand for missing spans, which a tokenizer that is trained must have."""
+    start: str = "begin"
+    """The special token that a decoder of targets reads before it has written anything."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeadNeed:
-    """A head an objective wants: `kind` is `vocabulary`, `pair`, `sequence` or `token`; `n_classes` for all but the first."""
+    """A head an objective wants: `kind` is `vocabulary`, `detector` (one logit for every token), or one that gives `n_classes` classes: `pair`,
+    `sequence` or `token`."""
 
     kind: str
     n_classes: int | None = None
+
+    @property
+    def waits_for_classes(self) -> bool:
+        """Whether only the data will say how many classes there are."""
+        return self.kind in ("pair", "sequence", "token") and self.n_classes is None
 
 
 # --- models → objectives --------------------------------------------------------------------------------------------------------
@@ -222,6 +248,13 @@ class ModelOutput(Record):
     hidden: Tensor  # [B, T, D]
     heads: dict[str, Any] = field(default_factory=dict)
     """By head name: a `VocabularyScores` for kind `vocabulary`, a logits tensor for the others."""
+
+
+@dataclass(kw_only=True)
+class ReplacedTokenOutput(ModelOutput):
+    """The detector's hidden states and the heads of both models."""
+
+    replaced: Tensor  # [B, T] bool: where the detector read another token than the text has
 
 
 @dataclass(kw_only=True)

@@ -135,7 +135,12 @@ def test_describe_tells_parts_masks_and_ancestry(zoo: Zoo) -> None:
     told = zoo("describe", "model=gpt2", "data.sequence_length=16")
     lines = told.out.splitlines()
     assert told.code == 0, told.err
-    assert lines[1].startswith("124,439,808 parameters, ")
+    assert lines[1].split() == ["which", "encoder", "none"]
+    assert lines[2].startswith("which decoder          12 layers of width 768, 12 heads, feed-forward 3072; attention multihead; positions learned; ")
+    assert lines[3] == "which training layers  vocabulary (vocabulary, 0 parameters)"
+    assert lines[4].startswith("parameters             124,439,808: body 124,439,808")
+    assert "what gpt2 changed in its ancestor gpt1:" in lines
+    assert "what gpt1 changed in its ancestor transformer:" in lines
     assert any(line.split()[:2] == ["stack.blocks.*.attention", "12"] for line in lines)
     assert any(line.split() == ["norm_placement.kind", "post", "pre"] for line in lines)
     assert "  █···············" in lines

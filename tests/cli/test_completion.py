@@ -25,7 +25,7 @@ from transformer_zoo.experiments.convert import field_types
         (["train"], "+model/positions@model.decoder.positions=ro", ["+model/positions@model.decoder.positions=rotary "]),
         (["train", "model=gpt2"], "model/size=x", ["model/size=xl "]),
         (["train", "model=bert"], "model/size=x", []),
-        (["compare"], "model=bert,g", ["model=bert,gpt2 "]),
+        (["compare"], "model=bert,rob", ["model=bert,roberta "]),
         (["compare"], "ma", ["match="]),
         (["train"], "training.stea", []),
         (["train"], "training.step", ["training.steps="]),

@@ -105,7 +105,7 @@ def test_the_examples_compose(name: str, example: str) -> None:
         (["train", "--json"], "there is no flag --json"),
         (["list", "--json=yes"], "--json takes no value, got 'yes'"),
         (["train", "mdoel=gpt2"], "mdoel: the configuration has no setting 'mdoel'; did you mean model?"),
-        (["train", "model=gpt3"], "model has no 'gpt3'; did you mean gpt2?"),
+        (["train", "model=bret"], "model has no 'bret'; did you mean bert?"),
         (["train", "--cfg", "hydra"], "--cfg hydra: only `--cfg job` is there"),
         (["train", "seeds=3"], "seeds= belongs to `compare` and `ablate`"),
         (["train", "--config-dir", "nowhere"], "the configuration folder "),

@@ -6,7 +6,13 @@ from safetensors.torch import load_file, save_file
 
 from contracts.builders import SHAPES, SWAPPED, B, S, T, attention, build, config, inputs, logits, tokens
 from transformer_zoo.layers.attention.kernels import ReferenceConfig
+from transformer_zoo.layers.blocks import PreNormConfig
+from transformer_zoo.layers.embeddings import TokenEmbeddingsConfig
+from transformer_zoo.layers.norms import RMSNormConfig
+from transformer_zoo.layers.positions import LearnedConfig, RotaryConfig, SinusoidalConfig
+from transformer_zoo.layers.stacks import SharedStackConfig
 from transformer_zoo.models.base import Model
+from transformer_zoo.models.parts import LayerConfig, SideConfig
 from transformer_zoo.records import HeadNeed, SequenceInputs, TranslationInputs
 
 ATTENTIONS = {
@@ -20,8 +26,19 @@ ATTENTIONS = {
     "bigbird": attention("bigbird", block_size=1, n_random=1),
 }
 ATTENTIONS["reference"].kernel = ReferenceConfig()
-CHOICES = [dict([swap]) for swap in SWAPPED] + [{"attention": chosen} for chosen in ATTENTIONS.values()]
-NAMES = [f"{slot}={name}" for slot, name in SWAPPED] + [f"attention={name}" for name in ATTENTIONS]
+PATTERN = {
+    "layers": {"far": LayerConfig(), "near": LayerConfig(attention=attention(window=2), positions=RotaryConfig(theta=100.0), norm=RMSNormConfig())},
+    "pattern": ["near", "far"],
+}
+OTHERS = {
+    "pattern": PATTERN,
+    "offset": {"positions": LearnedConfig(offset=2)},
+    "halves": {"positions": SinusoidalConfig(layout="halves")},
+    "skip_first": {"norm_placement": PreNormConfig(skip_first=True, final_dropout=True)},
+    "groups": {"stack": SharedStackConfig(n_groups=2)},
+}
+CHOICES = [dict([swap]) for swap in SWAPPED] + [{"attention": chosen} for chosen in ATTENTIONS.values()] + list(OTHERS.values())
+NAMES = [f"{slot}={name}" for slot, name in SWAPPED] + [f"attention={name}" for name in ATTENTIONS] + list(OTHERS)
 CAUSAL = [shape for shape in SHAPES if shape != "encoder"]
 WHOLE = {"attention=bigbird"}
 """What a token sees depends on the whole length: not for decoders, and a row alone is another row than one that is padded."""
@@ -210,8 +227,57 @@ def test_shared_layers_are_one_set_of_parameters():
     assert sum(p.numel() for p in shared.stack.blocks.parameters()) * 6 == sum(p.numel() for p in plain.stack.blocks.parameters())
 
 
-@pytest.mark.parametrize(("kind", "n_classes", "shape_of"), [("pair", 2, (B, 2)), ("sequence", 5, (B, 5)), ("token", 4, (B, T, 4))])
-def test_heads_that_give_classes(kind: str, n_classes: int, shape_of: tuple):
+@pytest.mark.parametrize(
+    ("kind", "n_classes", "shape_of"), [("pair", 2, (B, 2)), ("sequence", 5, (B, 5)), ("token", 4, (B, T, 4)), ("detector", None, (B, T))]
+)
+def test_heads_that_give_classes(kind: str, n_classes: int | None, shape_of: tuple):
     model = config("encoder").build(vocab_size=40, heads={"it": HeadNeed(kind=kind, n_classes=n_classes)})
     assert "vocabulary" not in model.heads
     assert model(SequenceInputs(token_ids=tokens())).heads["it"].shape == shape_of
+
+
+def test_kinds_of_layer_follow_the_pattern():
+    model = build("encoder", n_layers=5, **PATTERN)
+    kinds = ["near" if isinstance(block.around_attention.before, torch.nn.RMSNorm) else "far" for block in model.stack.schedule()]
+    assert kinds == ["near", "far", "near", "far", "near"]
+    shared = build("encoder", n_layers=5, stack="shared", **PATTERN)
+    assert [list(shared.stack.blocks).index(block) for block in shared.stack.schedule()] == [0, 1, 0, 1, 0]
+
+
+def test_layers_of_a_group_share_their_parameters():
+    model = build("encoder", n_layers=6, stack=SharedStackConfig(n_groups=3))
+    assert [list(model.stack.blocks).index(block) for block in model.stack.schedule()] == [0, 0, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("shape", ["encoder", "decoder"])
+def test_explicit_positions_are_where_tokens_stand(shape: str):
+    model, token_ids = build(shape), tokens()
+    counted = SequenceInputs(token_ids=token_ids, positions=torch.arange(T).expand(B, T))
+    assert torch.equal(logits(model, SequenceInputs(token_ids=token_ids)), logits(model, counted))
+    moved = SequenceInputs(token_ids=token_ids, positions=torch.arange(3, T + 3).expand(B, T))
+    assert not torch.allclose(logits(model, counted), logits(model, moved), atol=1e-3)
+
+
+def test_padding_may_stand_in_front_where_it_is_said():
+    model, token_ids = build("decoder", positions="none"), tokens()
+    valid = torch.arange(T).expand(B, T) >= torch.tensor([[0], [2], [5]])
+    padded = logits(model, SequenceInputs(token_ids=token_ids, valid=valid, any_padding=True))
+    for row, start in enumerate((0, 2, 5)):
+        alone = logits(model, SequenceInputs(token_ids=token_ids[row : row + 1, start:]))
+        torch.testing.assert_close(padded[row, start:], alone[0], atol=2e-5, rtol=1e-4)
+
+
+def test_the_two_sides_may_differ_in_heads_and_widths():
+    model = build("encoder_decoder", encoder=SideConfig(n_heads=4, d_ff=20), decoder=SideConfig(n_layers=3))
+    assert [block.attention.n_heads for stack in model.stacks() for block in stack.schedule()] == [4, 4, 3, 3, 3]
+    assert [stack.blocks[0].feedforward.inner.out_features for stack in model.stacks()] == [20, 40]
+    assert logits(model, inputs("encoder_decoder", tokens())).shape == (B, T, 40)
+
+
+def test_shared_embeddings_share_the_table_alone():
+    normed = TokenEmbeddingsConfig(normalize=True)
+    shared = build("encoder_decoder", embeddings=normed)
+    assert shared.embeddings.token is shared.target_embeddings.token
+    assert shared.embeddings.norm is not shared.target_embeddings.norm
+    apart = build("encoder_decoder", embeddings=normed, share_embeddings=False)
+    assert apart.embeddings.token is not apart.target_embeddings.token

@@ -151,3 +151,55 @@ def test_text_without_sentence_pairs_is_refused(given: Callable[..., Store], wor
 def test_rows_too_short_for_two_segments_are_refused(given: Callable[..., Store], words: Tokenizer) -> None:
     with pytest.raises(DataError, match="give at least 5"):
         reader(given(corpus(), Form.SENTENCES), words, 4)
+
+
+def ordered(store: Store, words: Tokenizer, length: int = 32, short_pairs: float = 0.1) -> PairReader:
+    return PairReader(store, "train", words.vocabulary, wants(PairBatch, framed=True, consecutive=True), length, short_pairs=short_pairs)
+
+
+def test_sentence_order_keeps_pairs_together_and_swaps_half(given: Callable[..., Store], words: Tokenizer) -> None:
+    docs = [*corpus(20), [["w1", "w2", "w3"]]]  # the last has a single sentence and can give no pair
+    rows = ordered(given(docs, Form.SENTENCES), words, 64)
+    flat = [[words.id(w) for sentence in doc for w in sentence] for doc in docs]
+    starts = [np.concatenate([[0], np.cumsum([len(s) for s in doc])]) for doc in docs]
+    in_order = []
+    for epoch in range(20):
+        made = everything(rows, epoch=epoch)
+        for row in range(len(made.token_ids)):
+            ids, kinds = made.token_ids[row][made.valid[row]].tolist(), made.segment_ids[row][made.valid[row]].tolist()
+            border = kinds.index(1)
+            segments, origins = [ids[1 : border - 1], ids[border:-1]], made.origin[row].tolist()
+            if not made.is_next[row]:
+                segments, origins = segments[::-1], origins[::-1]
+            (first, front, _), (second, behind, _) = origins
+            assert second > first
+            found = [
+                d
+                for d in range(len(docs) - 1)
+                if second < len(docs[d])
+                and flat[d][starts[d][first] + front :][: len(segments[0])] == segments[0]
+                and flat[d][starts[d][second] + behind :][: len(segments[1])] == segments[1]
+                and starts[d][first] + front + len(segments[0]) <= starts[d][second]
+            ]
+            assert found, "the segments do not follow each other in one document"
+            in_order.append(int(made.is_next[row]))
+    assert len(in_order) >= 1000
+    assert abs(np.mean(in_order) - 0.5) < 0.05
+
+
+def test_sentence_order_takes_two_sentences_even_where_one_is_long_or_the_last(given: Callable[..., Store], words: Tokenizer) -> None:
+    rows = ordered(given([[["w1"] * 60, ["w2"] * 60], [["w3"], ["w4"], ["w5"] * 50]], Form.SENTENCES), words, 16, 0.0)
+    for epoch in range(20):
+        made = everything(rows, epoch=epoch)
+        for ids, kinds, valid in zip(made.token_ids, made.segment_ids, made.valid, strict=True):
+            a, b = set(ids[valid & (kinds == 0)][1:-1].tolist()), set(ids[valid & (kinds == 1)][:-1].tolist())
+            assert a and b and not a & b
+
+
+def test_sentence_order_asks_for_two_sentences_only(given: Callable[..., Store], words: Tokenizer) -> None:
+    rows = ordered(given([[["w1"], ["w2"]]], Form.SENTENCES, "two"), words)
+    made = [tuple(everything(rows, epoch=epoch).token_ids[0].tolist()) for epoch in range(30)]
+    one, two = words.id("w1"), words.id("w2")
+    assert set(made) == {(CLS, one, SEP, two, SEP), (CLS, two, SEP, one, SEP)}
+    with pytest.raises(DataError, match="no document has two sentences"):
+        ordered(given([[["w1"]]], Form.SENTENCES, "one"), words)

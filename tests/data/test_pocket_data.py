@@ -1,5 +1,6 @@
 """The built-in language as a data set."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from tiny_data import everything, some, wants
 
 from transformer_zoo.data.module import DataModule, build_data
 from transformer_zoo.data.pocket_data import PocketDataConfig, PocketSource
-from transformer_zoo.data.tokenizers import WordTokenizerConfig
+from transformer_zoo.data.tokenizers import FileTokenizerConfig, WordTokenizerConfig
 from transformer_zoo.records import IGNORED, Batch, LabelledBatch, PairBatch, TaggedBatch, TextBatch, TranslationBatch
 
 CONFIG = PocketDataConfig(n_documents=40, n_held_out=6, sequence_length=32)
@@ -74,3 +75,13 @@ def test_a_second_start_reads_the_store(cache: Path, monkeypatch: pytest.MonkeyP
     first.reader("train", wants(PairBatch))
     monkeypatch.setattr(PocketSource, "sentences", None)
     assert len(build(cache, PairBatch).reader("train", wants(PairBatch))) > 0
+
+
+def test_an_objective_gets_the_sentinels_it_asks_for_but_not_from_a_file(cache: Path, tmp_path: Path) -> None:
+    needs = replace(wants(TextBatch), sentinels=5)
+    plain, asked = (build_data(CONFIG, WordTokenizerConfig(), needs=need, cache_dir=cache) for need in (wants(TextBatch), needs))
+    assert len(plain.vocabulary.sentinels) == 0
+    assert len(asked.vocabulary.sentinels) == 5
+    plain.tokenizer.save(tmp_path / "tokenizer.json")
+    config = FileTokenizerConfig(path=str(tmp_path / "tokenizer.json"))
+    assert build_data(CONFIG, config, needs=needs, cache_dir=cache).vocabulary == plain.vocabulary

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer as Backend
+from tokenizers import models
 
 from transformer_zoo.data.tokenizers import (
     SPECIALS,
@@ -54,6 +56,23 @@ def test_saving_and_loading_keeps_everything(config: TokenizerConfig, tmp_path: 
     assert again.fingerprint == tokenizer.fingerprint
     assert again.vocabulary == tokenizer.vocabulary
     assert again.encode_batch(TEXT) == tokenizer.encode_batch(TEXT)
+
+
+@each
+def test_sentinels_come_last_and_change_nothing_else(config: TokenizerConfig, tmp_path: Path) -> None:
+    plain = config.build(TEXT)
+    made = plain.with_sentinels(3)
+    size = plain.vocabulary.size
+    assert plain.vocabulary.sentinels == ()
+    assert made.vocabulary.sentinels == (size, size + 1, size + 2)
+    assert made.vocabulary.size == size + 3
+    assert made.vocabulary.specials == plain.vocabulary.specials
+    assert made.encode_batch(TEXT) == plain.encode_batch(TEXT)
+    assert made.with_sentinels(2) is made
+    assert made.encode("<extra_id_1>") == [size + 1]
+    assert size + 1 not in made.encode("<extra_id_1>", specials=False)  # in a text, the characters are meant
+    made.save(tmp_path / "tokenizer.json")
+    assert Tokenizer.load(tmp_path / "tokenizer.json").vocabulary == made.vocabulary
 
 
 @each
@@ -164,3 +183,14 @@ def test_comparison_counts_words_bytes_and_unknowns() -> None:
     assert not reports["word"].lossless
     with pytest.raises(DataError, match="no text to compare"):
         compare({"byte": BYTES}, [" "])
+
+
+@each
+def test_the_full_stop_of_a_text_is_known(config: TokenizerConfig) -> None:
+    tokenizer = config.build([*TEXT, "one . two ."])
+    assert set(tokenizer.encode(".")) & set(tokenizer.vocabulary.full_stops)
+
+
+def test_a_full_stop_is_known_in_every_spelling_and_only_alone() -> None:
+    spelled = {token: i for i, token in enumerate(["x", "▁.", "Ġ.", "##.", ".", "x.", "..", "!"])}
+    assert sorted(Tokenizer(Backend(models.WordLevel(spelled, unk_token="x"))).vocabulary.full_stops) == [1, 2, 3, 4]

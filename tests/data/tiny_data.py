@@ -11,8 +11,8 @@ from transformer_zoo.records import Batch, Needs, SequenceInputs, TextBatch
 WORDS = [f"w{i}" for i in range(40)]
 
 
-def wants(batch: type[Batch] = TextBatch, lookahead: int = 0, framed: bool = False) -> Needs:
-    return Needs(batch=batch, inputs=SequenceInputs, causal=False, lookahead=lookahead, framed=framed)
+def wants(batch: type[Batch] = TextBatch, lookahead: int = 0, framed: bool = False, consecutive: bool = False) -> Needs:
+    return Needs(batch=batch, inputs=SequenceInputs, causal=False, lookahead=lookahead, framed=framed, consecutive=consecutive)
 
 
 def everything(reader: Reader, seed: int = 0, epoch: int = 0) -> Batch:

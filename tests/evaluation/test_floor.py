@@ -14,8 +14,11 @@ from transformer_zoo.evaluation.floor import best_possible
 from transformer_zoo.evaluation.loss import LossConfig
 from transformer_zoo.objectives.causal_lm import CausalLMConfig
 from transformer_zoo.objectives.classes import ClassificationConfig, NextSentenceConfig
-from transformer_zoo.objectives.combined import MaskedPairsConfig
+from transformer_zoo.objectives.combined import MaskedOrderConfig, MaskedPairsConfig
+from transformer_zoo.objectives.denoising import DenoisingConfig
 from transformer_zoo.objectives.masked_lm import MaskedLMConfig
+from transformer_zoo.objectives.replaced_token import ReplacedTokenConfig
+from transformer_zoo.objectives.span_corruption import SpanCorruptionConfig
 from transformer_zoo.objectives.translation import TranslationConfig
 from transformer_zoo.records import IGNORED
 
@@ -137,6 +140,10 @@ def test_no_floor_where_words_are_split(context: Make, tokenizer: Any, objective
 
 def test_no_floor_across_documents_or_for_other_objectives(context: Make, pocket: Callable[..., Any]) -> None:
     assert best_possible(LossConfig(), context(CausalLMConfig(), packing="concatenate")) is None
+    assert best_possible(LossConfig(), context(MaskedOrderConfig())) is None
+    assert best_possible(LossConfig(), context(SpanCorruptionConfig())) is None
+    assert best_possible(LossConfig(), context(ReplacedTokenConfig())) is None
+    assert best_possible(LossConfig(), context(DenoisingConfig())) is None
     config = ClassificationConfig()
     data = pocket(config)
     assert best_possible(LossConfig(), EvaluationContext(data=data, objective=config.build(vocabulary=data.vocabulary, n_classes=8))) is None

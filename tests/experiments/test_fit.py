@@ -9,12 +9,13 @@ from transformer_zoo.experiments import catalog
 from transformer_zoo.experiments.assemble import build_on_meta, check
 from transformer_zoo.experiments.compose import experiment
 
-MODELS = ("bert", "gpt2", "transformer")
+MODELS = ("bert", "gpt2", "transformer", "electra")
 OBJECTIVES = [name for name in catalog.options("objective") if name != "combined"]
 FITTING = {
-    "bert": {"mlm", "nsp", "mlm_nsp", "classification", "tagging"},
+    "bert": {"mlm", "nsp", "mlm_nsp", "mlm_sop", "classification", "tagging"},
     "gpt2": {"clm", "nsp", "classification", "tagging"},
-    "transformer": {"translation"},
+    "transformer": {"translation", "span_corruption", "denoising"},
+    "electra": {"replaced_token"},
 }
 
 
@@ -27,8 +28,9 @@ def test_every_pair_fits_or_is_refused(model: str, objective: str):
     made = config(f"model={model}", f"objective={objective}")
     if objective in FITTING[model]:
         check(made)
-        heads = {name: need for name, need in made.objective.needs().heads.items() if need.kind == "vocabulary" or need.n_classes}
-        assert set(build_on_meta(made.model, 50, heads).heads) == set(heads)
+        heads = {name: need for name, need in made.objective.needs().heads.items() if not need.waits_for_classes}
+        names = [name for name, _ in build_on_meta(made.model, 50, heads).named_modules()]
+        assert all(any(name.endswith(f"heads.{head}") for name in names) for head in heads)
         return
     with pytest.raises(ConfigError) as error:
         check(made)
@@ -42,6 +44,10 @@ def test_the_refusals_name_both_sides_and_the_way_out():
         check(config("model=gpt2", "objective=mlm"))
     with pytest.raises(ConfigError, match=r"objective=clm .*model=bert is not causal .*model=gpt2"):
         check(config("model=bert", "objective=clm"))
+    with pytest.raises(
+        ConfigError, match=r"objective=mlm gives .* model=electra reads one sequence to fill in .*choose model=bert .* objective=replaced"
+    ):
+        check(config("model=electra", "objective=mlm"))
     with pytest.raises(ConfigError, match=r"objective=translation .*a source and a target, but model=bert reads one sequence"):
         check(config("model=bert", "objective=translation"))
 
@@ -50,6 +56,20 @@ def test_rows_longer_than_the_table_of_positions():
     with pytest.raises(ConfigError, match=r"data.sequence_length=513 is longer than the 512 positions of the model: set model.max_length=513"):
         check(config("data.sequence_length=513"))
     check(config("data.sequence_length=513", "model/positions=rotary"))
+
+
+def test_rows_that_become_longer_or_shorter_when_they_are_read():
+    small = ("model=transformer", "objective=span_corruption", "model/positions=learned", "model.max_length=512")
+    check(config(*small, "data.sequence_length=568"))
+    with pytest.raises(ConfigError, match=r"data.sequence_length=569 becomes 513 tokens, which is longer than .*model.max_length=513"):
+        check(config(*small, "data.sequence_length=569"))
+    with pytest.raises(ConfigError, match=r"data.sequence_length=568 gives 28 missing spans, more than objective.sentinels=20"):
+        check(config(*small, "data.sequence_length=568", "objective.sentinels=20"))
+
+
+def test_rows_that_are_written_again_cannot_be_kept_apart():
+    with pytest.raises(ConfigError, match=r"objective=span_corruption .* data.packing=document_mask .* choose data.packing=separate or concatenate"):
+        check(config("model=t5", "objective=span_corruption", "data.packing=document_mask"))
 
 
 def test_a_window_wider_than_the_rows():

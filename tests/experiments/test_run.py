@@ -117,3 +117,12 @@ def test_a_run_holds_settings_as_data_only(tmp_path: Path):
     file.write_text(yaml.safe_dump(tree))
     with pytest.raises(ConfigError, match=r"model\.positions"):
         load_run(tmp_path / "one")
+
+
+def test_a_tokenizer_file_without_sentinels_is_refused_for_span_corruption(tmp_path: Path):
+    run(tmp_path / "plain", "model=gpt2", "training.steps=1")
+    given = [word for word in SMALL if not word.startswith("tokenizer")]
+    overrides = [*given, "model=t5", "objective=span_corruption", "tokenizer=file", f"tokenizer.path={tmp_path / 'plain' / 'tokenizer.json'}"]
+    overrides += [f"run_dir='{tmp_path / 'spans'}'"]
+    with pytest.raises(ConfigError, match=r"^objective=span_corruption marks missing spans by 100 sentinel .* the tokenizer has 0: train a t"):
+        train(experiment(overrides), overrides)

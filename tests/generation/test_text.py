@@ -9,7 +9,7 @@ from transformer_zoo.errors import ConfigError
 from transformer_zoo.generation.base import Continuation, Generated, Generator, Request, Translation
 from transformer_zoo.generation.beam import BeamConfig
 from transformer_zoo.generation.greedy import GreedyConfig
-from transformer_zoo.generation.text import continue_prompts, translate, translate_rows
+from transformer_zoo.generation.text import continue_prompts, translate, translate_rows, written
 
 TEXTS = ["the cat sat on the mat .", "the dog sat on the cat .", "a cat and a dog ran ."] * 20
 
@@ -82,3 +82,26 @@ def test_translating_text(words: Tokenizer, second_order: Callable[..., Any]) ->
         rows = translate_rows(model, words, ["the cat", "a dog ran ."], config.build())
         assert not specials & {token for row in rows for token in row.token_ids}
         assert translate(model, words, ["the cat", "a dog ran ."], config.build()) == [words.decode(row.token_ids) for row in rows]
+
+
+def test_a_model_that_fills_spans_begins_with_its_own_token_and_reads_sentinels(words: Tokenizer, second_order: Callable[..., Any]) -> None:
+    tokenizer, echo = words.with_sentinels(3), Echo()
+    specials, (first, second, _) = tokenizer.vocabulary.specials, tokenizer.vocabulary.sentinels
+    source = "the <extra_id_0> sat [MASK]"
+    translate(second_order(3), tokenizer, [source], echo, start="pad", reads_specials=True)
+    assert isinstance(echo.request, Translation)
+    assert echo.request.prefixes == [[specials.pad]]
+    the, sat = words.encode("the sat")
+    assert echo.request.sources == [[the, first, sat, specials.mask, specials.end]]
+    assert not {first, second} & set(echo.request.forbidden)
+    translate(second_order(3), tokenizer, [source], echo)
+    assert first not in echo.request.sources[0]  # a text to translate means the characters
+
+
+def test_sentinels_are_spelled_out_in_what_is_written(words: Tokenizer) -> None:
+    tokenizer = words.with_sentinels(3)
+    first, second, _ = tokenizer.vocabulary.sentinels
+    the, cat, sat = words.encode("the cat sat")
+    assert written(tokenizer, [first, the, cat, second, sat]) == "<extra_id_0> the cat <extra_id_1> sat"
+    assert written(tokenizer, [the, cat]) == "the cat"
+    assert written(tokenizer, []) == ""

@@ -10,13 +10,15 @@ import pytest
 
 from transformer_zoo.experiments.assemble import build_on_meta
 from transformer_zoo.experiments.compose import experiment
+from transformer_zoo.experiments.config_tree import options, roots
 
-RECIPES = ("bert", "gpt2", "transformer")
+RECIPES = tuple(options("model", roots()))
 
 
 def shapes(recipe: str) -> dict[str, list[int]]:
-    """By parameter name, at size base with the published vocabulary and the recipe's own objective."""
-    config = experiment([f"model={recipe}", "model/size=base"])
+    """By parameter name, at the smallest size of its paper with the published vocabulary and the recipe's own objective."""
+    smallest = experiment([f"model={recipe}"]).recipe.sizes[0]
+    config = experiment([f"model={recipe}", f"model/size={smallest}"])
     model = build_on_meta(config.model, config.model.vocab_size, config.objective.needs().heads)
     return {name: list(parameter.shape) for name, parameter in model.named_parameters()}
 

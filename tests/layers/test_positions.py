@@ -7,6 +7,7 @@ import torch
 
 from transformer_zoo.layers.positions import (
     AlibiConfig,
+    LearnedConfig,
     PositionShape,
     RotaryConfig,
     SinusoidalConfig,
@@ -71,3 +72,17 @@ def test_t5_settings_that_make_no_buckets_are_refused():
     assert T5Config(n_buckets=32, max_distance=10).problems()
     assert T5Config(n_buckets=30, max_distance=128).problems()
     assert not T5Config().problems()
+
+
+def test_learned_positions_begin_behind_the_offset():
+    positions = LearnedConfig(offset=2).build(SHAPE)
+    assert positions.table.weight.shape == (34, 6)
+    assert torch.equal(positions.embed(torch.zeros(1, 3, 6), torch.arange(3))[0], positions.table.weight[2:5])
+    assert torch.equal(positions.embed(torch.zeros(1, 1, 6), torch.tensor([[-1]]))[0, 0], positions.table.weight[1])
+
+
+def test_sinusoidal_halves_are_the_same_waves_in_another_order():
+    x, index = torch.zeros(1, 5, 6), torch.arange(5)
+    interleaved = SinusoidalConfig().build(SHAPE).embed(x, index)
+    halves = SinusoidalConfig(layout="halves").build(SHAPE).embed(x, index)
+    assert torch.equal(halves, interleaved[..., [0, 2, 4, 1, 3, 5]])

@@ -82,3 +82,17 @@ def test_bf16_autocast_keeps_float32_sums_and_gradients():
     assert loss.dtype == weight.grad.dtype == hidden.grad.dtype == torch.float32
     plain = VocabularyScores(hidden=hidden, weight=weight).cross_entropy(torch.zeros(40, dtype=torch.int64))
     assert loss.item() == pytest.approx(plain.item(), rel=1e-2)
+
+
+def test_samples_follow_the_softmax_and_the_draws():
+    scores = VocabularyScores(hidden=torch.randn(1, 8).expand(40_000, 8), weight=torch.randn(5, 8), bias=torch.randn(5))
+    probabilities = scores.logits()[0].softmax(-1)
+    found = scores.sample(torch.rand(40_000))
+    shares = found.bincount(minlength=5) / 40_000
+    torch.testing.assert_close(shares, probabilities, atol=0.01, rtol=0)
+    edges = torch.cat((torch.zeros(1), probabilities.cumsum(0)[:-1]))
+    few = VocabularyScores(hidden=scores.hidden[:5], weight=scores.weight, bias=scores.bias)
+    assert few.sample(edges + 1e-4).tolist() == [0, 1, 2, 3, 4]
+    assert few.sample(torch.ones(5)).tolist() == [4] * 5  # as a draw just below one may be rounded
+    barred = VocabularyScores(hidden=torch.ones(1, 1), weight=torch.tensor([[-200.0], [0.0]]))
+    assert barred.sample(torch.zeros(1)).tolist() == [1]  # what has no probability is never drawn

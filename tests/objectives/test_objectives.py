@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from transformer_zoo.layers.vocabulary_scores import VocabularyScores
 from transformer_zoo.objectives.base import chosen
 from transformer_zoo.objectives.causal_lm import CausalLMConfig
-from transformer_zoo.objectives.classes import ClassificationConfig, NextSentenceConfig, TaggingConfig
-from transformer_zoo.objectives.combined import CombinedConfig, MaskedPairsConfig
+from transformer_zoo.objectives.classes import ClassificationConfig, NextSentenceConfig, SentenceOrderConfig, TaggingConfig
+from transformer_zoo.objectives.combined import CombinedConfig, MaskedOrderConfig, MaskedPairsConfig
 from transformer_zoo.objectives.masked_lm import MaskedLMConfig
 from transformer_zoo.objectives.translation import TranslationConfig
 from transformer_zoo.records import (
@@ -148,6 +148,23 @@ def test_bert_is_masking_and_next_sentence_side_by_side():
     expected = F.cross_entropy(made.heads["nsp"], torch.tensor([1, 0]), reduction="sum")
     torch.testing.assert_close(report.sums["nsp"], expected)
     assert objective.evaluate(made, example).sums["nsp_accuracy"].tolist() == [1.0, 2.0]
+
+
+def test_albert_is_masking_and_sentence_order_side_by_side():
+    objective = MaskedOrderConfig(mask_ratio=0.4, sop_weight=0.5).build(vocabulary=VOCABULARY)
+    assert objective.weights == {"mlm": 1.0, "sop": 0.5}
+    assert (objective.needs().batch, objective.needs().consecutive) == (PairBatch, True)
+    assert set(objective.needs().heads) == {"vocabulary", "sop"}
+    example = objective.prepare(pairs())
+    assert example.counts == {"mlm": 2 * round(0.4 * 9), "sop": 2}
+    assert example.targets["sop"].tolist() == [1, 0]
+    assert not MaskedPairsConfig().needs().consecutive
+
+
+def test_sentence_order_and_next_sentence_cannot_share_pairs():
+    (problem,) = CombinedConfig(parts={"a": SentenceOrderConfig(), "b": NextSentenceConfig()}).problems()
+    assert "read pairs that are swapped = different kinds (a: True, b: False)" in problem
+    assert CombinedConfig(parts={"a": SentenceOrderConfig(), "b": MaskedLMConfig()}).problems() == []
 
 
 def test_a_combination_equals_its_parts():

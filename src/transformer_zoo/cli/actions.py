@@ -99,7 +99,7 @@ def describe(arguments: Arguments) -> int:
     from transformer_zoo.experiments.describe import vocabulary_of
 
     chosen = any(word.lstrip("+~").startswith(("tokenizer=", "tokenizer.")) for word in arguments.words)
-    found = description(config, vocab_size=vocabulary_of(config.tokenizer) if chosen else None)
+    found = description(config, vocab_size=vocabulary_of(config.tokenizer, config.objective.needs()) if chosen else None)
     print(json.dumps(found.document(), indent=2, ensure_ascii=False) if arguments.has("--json") else text(found))
     return 0
 

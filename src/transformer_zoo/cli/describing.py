@@ -3,27 +3,33 @@
 from collections.abc import Iterable, Sequence
 
 from transformer_zoo.experiments.describe import TRAINING_PASSES, Description, Picture
+from transformer_zoo.experiments.lineage import Step
 
 
 def text(found: Description) -> str:
     """A page about one model: sizes, parts, masks, ancestry."""
-    return "\n".join([*_head(found), "", *_parts(found), *_masks(found.masks), *_differences(found)])
+    return "\n".join([*_head(found), "", *_parts(found), *_masks(found.masks), *_lineage(found.lineage)])
 
 
 def _head(found: Description) -> list[str]:
-    each = found.operations_per_token
+    each, count = found.operations_per_token, found.parameters
+    layers = [f"{layer.name} ({layer.kind}, {layer.parameters:,} parameters)" for layer in found.training_layers]
     return [
         f"{found.model} ({found.shape}) with objective {found.objective}" + (f", {found.paper}" if found.paper else ""),
-        f"{found.parameters:,} parameters, {found.parameters_embedding:,} of them in embeddings; vocabulary {found.vocabulary:,}; "
-        f"heads: {', '.join(found.heads)}",
-        f"{_operations(each)} per token forward, about {_operations(TRAINING_PASSES * each)} in training, at sequence length {found.sequence_length}",
+        f"which encoder          {found.encoder or 'none'}",
+        f"which decoder          {found.decoder or 'none'}",
+        f"which training layers  {', '.join(layers)}",
+        f"parameters             {count.total:,}: body {count.body:,} (with pooler {count.body_and_pooler:,}), {count.embeddings:,} of them in "
+        f"embeddings; vocabulary {found.vocabulary:,}",
+        f"operations             {_operations(each)} per token forward, about {_operations(TRAINING_PASSES * each)} in training, at sequence length "
+        f"{found.sequence_length}",
     ]
 
 
 def _parts(found: Description) -> list[str]:
     rows = [("part", "layers", "shapes", "parameters", "share", "operations/token")]
     for part in found.parts:
-        parameters, share = (f"{part.parameters:,}", f"{part.parameters / found.parameters:.1%}") if part.parameters else ("–", "–")
+        parameters, share = (f"{part.parameters:,}", f"{part.parameters / found.parameters.total:.1%}") if part.parameters else ("–", "–")
         rows.append((part.name, str(part.count), ", ".join(part.shapes), parameters, share, _operations(part.operations)))
     return list(_table(rows, right=(1, 3, 4, 5)))
 
@@ -39,13 +45,15 @@ def _masks(pictures: Sequence[Picture]) -> list[str]:
     return lines
 
 
-def _differences(found: Description) -> list[str]:
-    if found.ancestor is None:
-        return []
-    if not found.differences:
-        return ["", f"the same as its ancestor {found.ancestor}"]
-    rows = [("setting", found.ancestor, "here"), *((one.key, _value(one.ancestor), _value(one.here)) for one in found.differences)]
-    return ["", f"what differs from its ancestor {found.ancestor}:", *_table(rows)]
+def _lineage(steps: Sequence[Step]) -> list[str]:
+    lines: list[str] = []
+    for step in steps:
+        if not step.differences:
+            lines += ["", f"{step.model} is the same as its ancestor {step.ancestor}"]
+            continue
+        rows = [("setting", step.ancestor, step.model), *((one.key, _value(one.ancestor), _value(one.here)) for one in step.differences)]
+        lines += ["", f"what {step.model} changed in its ancestor {step.ancestor}:", *_table(rows)]
+    return lines
 
 
 def _value(value: object) -> str:

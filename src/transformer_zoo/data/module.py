@@ -162,4 +162,6 @@ def build_data(
     source = config.open(cache_dir)
     if tokenizer is None:
         tokenizer = obtain_tokenizer(tokenizer_config, source, cache_dir, poll)
+        if tokenizer_config.grows:
+            tokenizer = tokenizer.with_sentinels(needs.sentinels)
     return DataModule(config, source, tokenizer, FORM_OF[needs.batch], cache_dir, poll)

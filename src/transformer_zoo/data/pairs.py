@@ -1,10 +1,14 @@
-"""Pairs of segments for next-sentence prediction, made as BERT's pretraining data (https://arxiv.org/abs/1810.04805).
+"""Pairs of segments for next-sentence prediction, made as BERT's pretraining data (https://arxiv.org/abs/1810.04805), and for sentence order,
+as ALBERT's (https://arxiv.org/abs/1909.11942).
 
 A sample is a place in a document. From the sentence there, sentences are taken until the target length is reached (10% aim at a random
 shorter one) and divided into A and B at random; half the time, and always where one sentence was taken, B is instead taken from a
 random place in another document. What is too long is cut token by token from the front or back of the longer segment. All of this is
 drawn anew in each epoch from (seed, epoch, sample index). Unlike BERT's, samples are numbered places spread over each document rather
 than a walk through it, so that any of them can be made alone.
+
+For sentence order at least two sentences are taken, B is always the rest of them, and half of the pairs are swapped. Unlike ALBERT's,
+no pair is made of two documents, also where a document has a single sentence: it gives none.
 """
 
 import numpy as np
@@ -25,7 +29,7 @@ class PairReader(Reader):
     """Pairs `[CLS] A [SEP] B [SEP]` from documents of sentences."""
 
     def __init__(self, store: Store, split: str, vocabulary: Vocabulary, needs: Needs, sequence_length: int, *, short_pairs: float) -> None:
-        del needs  # pairs are always framed
+        self._consecutive = needs.consecutive  # pairs are always framed
         self._tokens, self._sentences, self._documents = (store.columns[f"{split}.{name}"] for name in ("tokens", "sentences", "documents"))
         cls, sep = frame_ids(vocabulary.specials, True)
         assert cls is not None and sep is not None
@@ -40,12 +44,14 @@ class PairReader(Reader):
                 f"data.{split}: no document has two sentences ({len(n_sentences)} documents), so no sentence has a next one: "
                 "use data.documents=file, or blank_line with several sentences in each document"
             )
-        if len(n_sentences) == 1 and n_sentences[0] < 3:
+        if len(n_sentences) == 1 and n_sentences[0] < 3 and not self._consecutive:
             raise DataError(f"data.{split}: one document of two sentences is too little for pairs: give more text")
         boundaries = self._sentences.array[self._documents.array]  # [D+1] in tokens
         self._begins, self._totals = boundaries[:-1], np.diff(boundaries)
         n_samples = np.maximum(np.round(self._totals / (SHARE_USED * self._room)).astype(np.int64), 1)
         n_samples[self._totals <= self._room] = 1
+        if self._consecutive:
+            n_samples[n_sentences < 2] = 0
         self._ends = np.cumsum(n_samples)
         self._counts = n_samples
         self.sizes = np.full((int(self._ends[-1]), 1), sequence_length, dtype=np.int32)
@@ -57,20 +63,29 @@ class PairReader(Reader):
         first = self._first_sentence(indices, documents, draws[:, 0])
         short = 2 + np.floor(draws[:, 2] * (self._room - 1)).astype(np.int64)
         target = np.where(draws[:, 1] < self._short_pairs, short, self._room)
+        if self._consecutive:
+            first = np.minimum(first, self._documents.array[documents + 1] - 2)
         stop = self._reach(first, target, documents)
+        if self._consecutive:
+            stop = np.maximum(stop, first + 2)
         n_taken = stop - first
         split_at = first + np.where(n_taken < 2, 1, 1 + np.floor(draws[:, 3] * (n_taken - 1)).astype(np.int64))
         a_start, a_stop = self._token(first), self._token(split_at)
         is_next = (n_taken > 1) & (draws[:, 4] >= 0.5)
+        follows = is_next | self._consecutive
         other, random_first = self._elsewhere(documents, split_at, draws[:, 5], draws[:, 6])
-        b_first = np.where(is_next, split_at, random_first)
+        b_first = np.where(follows, split_at, random_first)
         wanted = np.maximum(target - (a_stop - a_start), 1)
-        b_last = np.where(is_next, stop, self._reach(random_first, wanted, other))
-        b_document = np.where(is_next, documents, other)
+        b_last = np.where(follows, stop, self._reach(random_first, wanted, other))
+        b_document = np.where(follows, documents, other)
         b_start, b_stop = self._token(b_first), self._token(b_last)
         starts, stops, front, back = self._truncated(np.stack([a_start, b_start], 1), np.stack([a_stop, b_stop], 1), rows)
         sentence = np.stack([first - self._documents.array[documents], b_first - self._documents.array[b_document]], axis=1)
-        return self._assembled(rows, starts, stops, is_next, np.stack([sentence, front, back == 0], axis=2))
+        origin = np.stack([sentence, front, back == 0], axis=2)
+        if self._consecutive:  # the first segment of a swapped pair is the one that follows
+            swapped = ~is_next
+            starts[swapped], stops[swapped], origin[swapped] = starts[swapped, ::-1], stops[swapped, ::-1], origin[swapped, ::-1]
+        return self._assembled(rows, starts, stops, is_next, origin)
 
     def _token(self, sentences: np.ndarray) -> np.ndarray:
         return self._sentences.array[sentences]

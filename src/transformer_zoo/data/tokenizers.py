@@ -37,6 +37,12 @@ _SPELLINGS: dict[str, tuple[str, ...]] = {
 }
 """How published tokenizers spell their special tokens."""
 
+FULL_STOPS = (".", "##.", "▁.", "Ġ.")
+"""A full stop by itself, in the spellings of tokenizers that mark where words begin or go on."""
+
+SENTINEL = "<extra_id_{}>"
+"""How the tokens that stand for missing spans are spelled, as T5's."""
+
 
 class Tokenizer:
     """Text to token ids and back. `specials=True` reads the spelling of a special token in the text as that token; data preparation
@@ -79,7 +85,21 @@ class Tokenizer:
             raise DataError("the tokenizer has no tokens")
         found = {role: next((tokens[s] for s in spellings if s in tokens), None) for role, spellings in _SPELLINGS.items()}
         pad = next((i for i in (found.pop("pad"), found["end"], found["unknown"]) if i is not None), 0)
-        return Vocabulary(size=max(tokens.values()) + 1, specials=SpecialTokens(pad=pad, **found))
+        spelled = itertools.takewhile(tokens.__contains__, map(SENTINEL.format, itertools.count()))
+        return Vocabulary(
+            size=max(tokens.values()) + 1,
+            specials=SpecialTokens(pad=pad, **found),
+            sentinels=tuple(tokens[s] for s in spelled),
+            full_stops=tuple(tokens[s] for s in FULL_STOPS if s in tokens),
+        )
+
+    def with_sentinels(self, count: int) -> "Tokenizer":
+        """The same tokenizer with at least `count` tokens that stand for missing spans; new ones go behind all others."""
+        if len(self.vocabulary.sentinels) >= count:
+            return self
+        backend = Backend.from_str(self._backend.to_str())
+        backend.add_special_tokens([SENTINEL.format(i) for i in range(count)])
+        return Tokenizer(backend)
 
     def encode(self, text: str, *, specials: bool = True) -> list[int]:
         """Token ids of a text; nothing is added."""
@@ -133,6 +153,8 @@ class TokenizerConfig(Config):
     slot: ClassVar[str | None] = "tokenizer"
     trained: ClassVar[bool] = True
     """Whether `build` needs text."""
+    grows: ClassVar[bool] = True
+    """Whether tokens that an objective asks for are added."""
 
     train_characters: PositiveInt = 20_000_000
     """Train on at most this many characters of the training text, spread evenly over it."""
@@ -283,6 +305,7 @@ class FileTokenizerConfig(TokenizerConfig):
     """A `tokenizer.json` made elsewhere; its special tokens are found by their usual spellings."""
 
     trained: ClassVar[bool] = False
+    grows: ClassVar[bool] = False
 
     path: str
     """The file, relative to the folder the command is started in."""

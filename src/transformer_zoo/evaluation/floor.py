@@ -22,7 +22,7 @@ from transformer_zoo.errors import DataError
 from transformer_zoo.evaluation.base import EvaluationContext
 from transformer_zoo.evaluation.loss import LossConfig
 from transformer_zoo.objectives.base import Objective
-from transformer_zoo.records import IGNORED, Batch, Example, PairBatch, SpecialTokens, TextBatch, TranslationBatch
+from transformer_zoo.records import IGNORED, Batch, Example, PairBatch, SequenceInputs, SpecialTokens, TextBatch, TranslationBatch
 
 logger = logging.getLogger(__name__)
 
@@ -136,6 +136,8 @@ def scored_places(targets: Tensor, predict_at: Tensor | None, shape: Sequence[in
 def _text(reference: _Reference, objective: Objective, batch: Batch, example: Example) -> TermSums:
     """Windows of one document: next words, or hidden ones."""
     assert isinstance(batch, TextBatch)
+    if objective.needs().inputs is not SequenceInputs:
+        raise _NoFloor("the model does not read windows of text")
     if batch.offset is None or batch.ends_document is None:
         raise _NoFloor("windows cross documents; use data.packing=separate")
     term = _only_language_term(objective)
@@ -159,6 +161,8 @@ def _pairs(reference: _Reference, objective: Objective, batch: Batch, example: E
     """Two segments: hidden words, and whether the second follows the first."""
     assert isinstance(batch, PairBatch)
     assert batch.origin is not None
+    if objective.needs().consecutive:
+        raise _NoFloor("the best possible loss on swapped pairs is not known")
     language = objective.language_term
     shape = batch.token_ids.shape
     scored = np.zeros(shape, dtype=bool)

@@ -15,12 +15,27 @@ from transformer_zoo.errors import ConfigError
 from transformer_zoo.experiments.catalog import kind_of
 from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.layers.attention.kernels import Kernel
+from transformer_zoo.layers.attention.multihead import MultiheadConfig
 from transformer_zoo.models.base import Model, ModelConfig
 from transformer_zoo.objectives.base import Objective, ObjectiveConfig
-from transformer_zoo.records import HeadNeed, Needs, SequenceInputs, TranslationInputs, Vocabulary
+from transformer_zoo.records import HeadNeed, Needs, ReplacedTokenInputs, SequenceInputs, TextBatch, TranslationInputs, Vocabulary
 from transformer_zoo.training.parallel import World
 
-_INPUTS_WORDS = {SequenceInputs: "one sequence", TranslationInputs: "a source and a target"}
+_INPUTS_WORDS = {
+    SequenceInputs: "one sequence",
+    TranslationInputs: "a source and a target",
+    ReplacedTokenInputs: "one sequence to fill in and to judge",
+}
+_MODELS_THAT_READ = {
+    SequenceInputs: "model=bert or model=gpt2",
+    TranslationInputs: "a model with a decoder for the target, such as model=transformer",
+    ReplacedTokenInputs: "model=electra",
+}
+_OBJECTIVES_THAT_GIVE = {
+    SequenceInputs: "objective=mlm or objective=clm",
+    TranslationInputs: "objective=translation",
+    ReplacedTokenInputs: "objective=replaced_token",
+}
 
 
 def check(config: ExperimentConfig) -> None:
@@ -37,6 +52,11 @@ def check(config: ExperimentConfig) -> None:
     except ConfigError as error:
         problems += error.problems
     problems += length_problems(config)
+    if needs.batch is TextBatch and needs.inputs is TranslationInputs and config.data.packing == "document_mask":
+        problems.append(
+            f"{objective} has a model write what it read, which data.packing=document_mask cannot keep inside a document: choose "
+            "data.packing=separate or concatenate"
+        )
     if config.final_evaluation is not None and config.training.parallel == "fsdp":
         problems.append(
             "final_evaluation needs whole weights, which training.parallel=fsdp cuts up: leave it out and run `transformer-zoo evaluate` afterwards"
@@ -49,11 +69,7 @@ def fit_problems(model_config: ModelConfig, needs: Needs, *, model: str, objecti
     """Why a model cannot be trained with an objective; empty where it can."""
     if model_config.accepts is not needs.inputs:
         reads, gives = _INPUTS_WORDS[model_config.accepts], _INPUTS_WORDS[needs.inputs]
-        way_out = (
-            "choose a model with a decoder for the target, such as model=transformer"
-            if needs.inputs is TranslationInputs
-            else "choose model=bert or model=gpt2, or objective=translation"
-        )
+        way_out = f"choose {_MODELS_THAT_READ[needs.inputs]}, or {_OBJECTIVES_THAT_GIVE[model_config.accepts]}"
         return [f"{objective} gives a model {gives}, but {model} reads {reads}: {way_out}"]
     if needs.causal and not model_config.causal:
         return [
@@ -76,15 +92,18 @@ def fit_problems(model_config: ModelConfig, needs: Needs, *, model: str, objecti
 
 def length_problems(config: ExperimentConfig) -> list[str]:
     """Rows longer than what the model can place, windows wider than the rows."""
-    problems = []
     length = config.data.sequence_length
-    model = build_on_meta(config.model, 8, {})
-    if model.max_length is not None and length > model.max_length:
+    problems = config.objective.row_problems(length)
+    model, longest = build_on_meta(config.model, 8, {}), config.objective.longest(length)
+    if model.max_length is not None and longest > model.max_length:
+        becomes = "" if longest == length else f" becomes {longest} tokens, which"
         problems.append(
-            f"data.sequence_length={length} is longer than the {model.max_length} positions of the model: "
-            f"set model.max_length={length}, or positions without a table such as model/positions=rotary"
+            f"data.sequence_length={length}{becomes} is longer than the {model.max_length} positions of the model: "
+            f"set model.max_length={longest}, or positions without a table such as model/positions=rotary"
         )
-    window = getattr(getattr(config.model, "attention", None), "window", None)
+    # A model whose attention is a window by nature (or in some of its layers) just sees all of a short row.
+    attention = getattr(config.model, "attention", None)
+    window = attention.window if isinstance(attention, MultiheadConfig) else None
     if window is not None and window > length:
         problems.append(f"model.attention.window={window} is wider than data.sequence_length={length}: choose a window of at most {length}")
     return problems
@@ -126,10 +145,11 @@ def build_objective(config: ObjectiveConfig, data: DataModule, vocabulary: Vocab
         problems.append(f"{name} hides tokens, but the tokenizer has no mask token: {way_out}")
     if needs.framed and (specials.cls is None or specials.sep is None):
         problems.append(f"{name} frames rows by [CLS] and [SEP], which the tokenizer lacks: {way_out}")
-    kinds = {need.kind for need in needs.heads.values() if need.n_classes is None}
+    kinds = {need.kind for need in needs.heads.values() if need.waits_for_classes}
     names = data.label_names if "sequence" in kinds else data.tag_names if "token" in kinds else None
     if kinds & {"sequence", "token"} and not names:
         problems.append(f"{name} needs classes, and the data names none: use data=labelled or data=pocket")
+    problems += [f"{name} {problem}" for problem in config.vocabulary_problems(vocabulary)]
     if problems:
         raise ConfigError(*problems)
     return config.build(vocabulary=vocabulary, n_classes=len(names) if names else None)

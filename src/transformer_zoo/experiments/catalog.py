@@ -12,8 +12,8 @@ from transformer_zoo.evaluation import bleu, loss
 from transformer_zoo.generation import beam, greedy, sampling
 from transformer_zoo.layers import blocks, embeddings, feedforward, heads, initialization, norms, positions, stacks
 from transformer_zoo.layers.attention import bigbird, flex, kernels, longformer, multihead
-from transformer_zoo.models import decoder, encoder, encoder_decoder
-from transformer_zoo.objectives import causal_lm, classes, combined, masked_lm, translation
+from transformer_zoo.models import decoder, encoder, encoder_decoder, generator_pair
+from transformer_zoo.objectives import causal_lm, classes, combined, denoising, masked_lm, replaced_token, span_corruption, translation
 from transformer_zoo.settings import Config
 from transformer_zoo.training import optimizers, schedules, trackers
 
@@ -22,6 +22,7 @@ SLOTS: dict[str, dict[str, type[Config]]] = {
         "encoder": encoder.EncoderConfig,
         "decoder": decoder.DecoderConfig,
         "encoder_decoder": encoder_decoder.EncoderDecoderConfig,
+        "generator_pair": generator_pair.GeneratorPairConfig,
     },
     "model/embeddings": {"token": embeddings.TokenEmbeddingsConfig},
     "model/positions": {
@@ -49,7 +50,11 @@ SLOTS: dict[str, dict[str, type[Config]]] = {
         "mlm": masked_lm.MaskedLMConfig,
         "nsp": classes.NextSentenceConfig,
         "mlm_nsp": combined.MaskedPairsConfig,
+        "mlm_sop": combined.MaskedOrderConfig,
         "clm": causal_lm.CausalLMConfig,
+        "replaced_token": replaced_token.ReplacedTokenConfig,
+        "denoising": denoising.DenoisingConfig,
+        "span_corruption": span_corruption.SpanCorruptionConfig,
         "translation": translation.TranslationConfig,
         "classification": classes.ClassificationConfig,
         "tagging": classes.TaggingConfig,

@@ -37,6 +37,10 @@ class RecipeConfig(Config):
     """The objective used where none is chosen."""
     tokenizer: str | None = None
     """The tokenizer used where none is chosen."""
+    sizes: list[str] = field(default_factory=list)
+    """The sizes its paper names."""
+    parity: str | None = None
+    """The implementation that tests hold it equal to."""
 
 
 @dataclass(kw_only=True)

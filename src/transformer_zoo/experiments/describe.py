@@ -7,6 +7,7 @@ count operations.
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -16,15 +17,14 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from transformer_zoo.data.tokenizers import TokenizerConfig
-from transformer_zoo.experiments import assemble
+from transformer_zoo.experiments import assemble, words
 from transformer_zoo.experiments.catalog import kind_of
 from transformer_zoo.experiments.config import ExperimentConfig
-from transformer_zoo.experiments.convert import to_dict
-from transformer_zoo.experiments.results import flatten
+from transformer_zoo.experiments.lineage import Step, lineage
 from transformer_zoo.layers.blocks import Block
 from transformer_zoo.layers.masks import Mask, MaskOperands
 from transformer_zoo.layers.vocabulary_scores import VocabularyScores
-from transformer_zoo.models.base import Model
+from transformer_zoo.models.base import Model, ModelConfig, TransformerConfig
 from transformer_zoo.records import (
     Batch,
     LabelledBatch,
@@ -78,12 +78,26 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Difference:
-    """One setting of the model that its ancestor has otherwise."""
+class Parameters:
+    """How many parameters stand where; tied ones count once, where they first stand."""
 
-    key: str
-    ancestor: Any
-    here: Any
+    total: int
+    body: int
+    """All but the heads."""
+    body_and_pooler: int
+    """The body with the pooler its classifier would have, as BERT's sizes are often given; a causal model has none."""
+    embeddings: int
+    heads: dict[str, int]
+    """By head, those of its own."""
+
+
+@dataclass(frozen=True)
+class TrainingLayer:
+    """A head that the objective put on top."""
+
+    name: str
+    kind: str
+    parameters: int
 
 
 @dataclass
@@ -97,15 +111,18 @@ class Description:
     paper: str | None
     vocabulary: int
     sequence_length: int
-    parameters: int
-    parameters_embedding: int
+    encoder: str | None
+    """In words; None: there is none."""
+    decoder: str | None
+    training_layers: list[TrainingLayer]
+    """What the objective put on top of them."""
+    parameters: Parameters
     operations_per_token: float
     """Of a forward; training costs about three times this."""
-    heads: list[str] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
     masks: list[Picture] = field(default_factory=list)
-    ancestor: str | None = None
-    differences: list[Difference] = field(default_factory=list)
+    lineage: list[Step] = field(default_factory=list)
+    """What differs from the ancestor, what that changed in its own, and so on."""
 
     def document(self) -> dict[str, Any]:
         """As plain data, for `--json`."""
@@ -121,7 +138,12 @@ def describe(config: ExperimentConfig, *, vocab_size: int | None = None) -> Desc
     assemble.check(config)
     published = getattr(config.model, "vocab_size", None)
     size = vocab_size or published or DEFAULT_VOCABULARY
-    vocabulary = Vocabulary(size=size, specials=SpecialTokens(pad=0, unknown=1, begin=2, end=3, cls=4, sep=5, mask=6))
+    vocabulary = Vocabulary(
+        size=size,
+        specials=SpecialTokens(pad=0, unknown=1, begin=2, end=3, cls=4, sep=5, mask=6),
+        full_stops=(N_SPECIALS,),
+        sentinels=tuple(range(size - config.objective.needs().sentinels, size)),
+    )
     length = config.data.sequence_length
     n_classes = 2  # where the data would say how many
     objective = config.objective.build(vocabulary=vocabulary, n_classes=n_classes)
@@ -129,6 +151,8 @@ def describe(config: ExperimentConfig, *, vocab_size: int | None = None) -> Desc
     n_rows = -(-ROW_TOKENS // length)
     example = objective.prepare(made_up_batch(objective.needs(), n_rows, length)).to("meta", non_blocking=False)
     operations = {place: count / (n_rows * length) for place, count in count_operations(model, example.inputs).items()}
+    sides = {name: words.side(config.model, parts) for name, parts in config.model.sides().items() if isinstance(config.model, TransformerConfig)}
+    parameters = count_parameters(config.model, model)
     return Description(
         model=" ".join(word for word in (config.recipe.model or config.recipe.name, config.recipe.size) if word) or "model",
         shape=kind_of(type(config.model)),
@@ -136,14 +160,14 @@ def describe(config: ExperimentConfig, *, vocab_size: int | None = None) -> Desc
         paper=config.recipe.paper,
         vocabulary=size,
         sequence_length=length,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        parameters_embedding=sum(owned.parameter.numel() for owned in owned_parameters(model) if owned.is_embedding),
+        encoder=sides.get("encoder"),
+        decoder=sides.get("decoder"),
+        training_layers=[TrainingLayer(name, need.kind, parameters.heads[name]) for name, need in objective.needs().heads.items()],
+        parameters=parameters,
         operations_per_token=operations[""],
-        heads=list(objective.needs().heads),
         parts=parts_of(model, operations),
         masks=pictures_of(model, length),
-        ancestor=config.recipe.ancestor,
-        differences=differences(config),
+        lineage=lineage(config),
     )
 
 
@@ -174,7 +198,7 @@ def made_up_batch(needs: Needs, n_rows: int, length: int) -> Batch:
 
 
 def count_operations(model: Model, inputs: Any) -> dict[str, float]:
-    """Floating-point operations of one forward by module path; "" is all, `scores` are those of the scores over the vocabulary alone."""
+    """Floating-point operations of one forward by module path; "" is all, scores over the vocabulary included."""
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
         output: ModelOutput = model(inputs)
@@ -182,9 +206,33 @@ def count_operations(model: Model, inputs: Any) -> dict[str, float]:
             if isinstance(head, VocabularyScores):
                 head.logits()
     counts = {name: float(sum(by_operation.values())) for name, by_operation in counter.get_flop_counts().items()}
-    total, inside = counts.pop("Global", 0.0), counts.pop(type(model).__name__, 0.0)
-    prefix = f"{type(model).__name__}."
-    return {name.removeprefix(prefix): count for name, count in counts.items()} | {"": total, "scores": total - inside}
+    total, prefix = counts.pop("Global", 0.0), f"{type(model).__name__}."
+    return {name.removeprefix(prefix): count for name, count in counts.items()} | {"": total}
+
+
+# --- parameters ---------------------------------------------------------------------------------------------------------------------
+
+
+def count_parameters(config: ModelConfig, model: Model) -> Parameters:
+    """The parameters of a model by where they stand; those of its heads are the ones that no other part has."""
+
+    def size(parameters: Iterable[nn.Parameter]) -> int:
+        return sum(parameter.numel() for parameter in parameters)
+
+    body = [parameter for name, parameter in model.named_parameters() if "heads" not in name.split(".")]
+    of_body = {id(parameter) for parameter in body}
+    own = {name: [parameter for parameter in head.parameters() if id(parameter) not in of_body] for name, head in model.all_heads().items()}
+    pooler = 0
+    if isinstance(config, TransformerConfig) and config.classifier.transform and not config.causal:
+        with torch.device("meta"):
+            pooler = size(config.classifier.build_transform(config.d_model, config.norm).parameters())
+    return Parameters(
+        total=size(model.parameters()),
+        body=size(body),
+        body_and_pooler=size(body) + pooler,
+        embeddings=sum(owned.parameter.numel() for owned in owned_parameters(model) if owned.is_embedding),
+        heads={name: size(parameters) for name, parameters in own.items()},
+    )
 
 
 # --- parts --------------------------------------------------------------------------------------------------------------------------
@@ -196,8 +244,11 @@ def parts_of(model: nn.Module, operations: dict[str, float]) -> list[Part]:
     parameters: Counter[str] = Counter()
     members: dict[str, set[str]] = {}
     first_place: dict[int, str] = {}
+    inner_models = [f"{name}." for name, module in model.named_modules() if name and isinstance(module, Model)]
     for path, parameter in model.named_parameters(remove_duplicate=False):
-        place, inner = _place(path)
+        prefix = next((name for name in inner_models if path.startswith(name)), "")
+        place, inner = _place(path.removeprefix(prefix))
+        place = prefix + place
         part = re.sub(r"\.\d+(?=\.|$)", ".*", place)
         members.setdefault(part, set()).add(place)
         tied_to = first_place.setdefault(id(parameter), place)
@@ -219,7 +270,8 @@ def parts_of(model: nn.Module, operations: dict[str, float]) -> list[Part]:
                 operations=own,
             )
         )
-    return [*found, Part("scores over the vocabulary", 1, [], 0, operations["scores"])] if operations["scores"] else found
+    scores = operations[""] - sum(part.operations for part in found)  # which no module with parameters of its own makes
+    return [*found, Part("scores over the vocabulary", 1, [], 0, scores)] if scores else found
 
 
 def _place(path: str) -> tuple[str, str]:
@@ -266,33 +318,9 @@ def picture(mask: Mask, length: int) -> list[str]:
     return ["".join(cell(queries, keys) for keys in spans) for queries in spans]
 
 
-# --- ancestry -----------------------------------------------------------------------------------------------------------------------
-
-
-def differences(config: ExperimentConfig) -> list[Difference]:
-    """Settings of the model that its recipe's ancestor, at the same size where it has one, has otherwise."""
-    if config.recipe.ancestor is None:
-        return []
-    here, there = flatten(to_dict(config.model)), flatten(to_dict(_ancestor(config)))
-    keys = [*here, *(key for key in there if key not in here)]
-    found = [Difference(key, there.get(key), here.get(key)) for key in keys if here.get(key) != there.get(key)]
-    other_kinds = {one.key.removesuffix("kind") for one in found if one.key == "kind" or one.key.endswith(".kind")}
-    return [one for one in found if (one.key in here and one.key in there) or one.key.rpartition(".")[0] + "." not in other_kinds | {"."}]
-
-
-def _ancestor(config: ExperimentConfig) -> Any:
-    from transformer_zoo.errors import ConfigError
-    from transformer_zoo.experiments.compose import recipe
-
-    assert config.recipe.ancestor is not None
-    try:
-        return recipe(config.recipe.ancestor, *([f"model/size={config.recipe.size}"] if config.recipe.size else []))
-    except ConfigError:
-        return recipe(config.recipe.ancestor)
-
-
-def vocabulary_of(tokenizer: TokenizerConfig) -> int:
-    """Tokens of a tokenizer before it is trained: as many as it may have."""
+def vocabulary_of(tokenizer: TokenizerConfig, needs: Needs) -> int:
+    """Tokens of a tokenizer before it is trained: as many as it may have, and what the objective adds."""
+    added = needs.sentinels if tokenizer.grows else 0
     if not tokenizer.trained:
-        return tokenizer.build([]).vocabulary.size
-    return int(getattr(tokenizer, "vocab_size", DEFAULT_VOCABULARY))
+        return tokenizer.build([]).with_sentinels(added).vocabulary.size
+    return int(getattr(tokenizer, "vocab_size", DEFAULT_VOCABULARY)) + added

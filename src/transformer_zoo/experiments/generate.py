@@ -11,7 +11,7 @@ from transformer_zoo.generation.beam import BeamConfig
 from transformer_zoo.generation.fill_mask import fill_mask
 from transformer_zoo.generation.sampling import SamplingConfig
 from transformer_zoo.generation.text import continue_prompts, translate
-from transformer_zoo.records import TranslationInputs
+from transformer_zoo.records import TranslationBatch, TranslationInputs
 
 WANTED = {"prompt": 'prompt="…" to continue', "source": 'source="…" to translate', "text": 'text="… [MASK] …" to fill in'}
 
@@ -67,12 +67,14 @@ def _continued(loaded: LoadedRun, prompt: str, config: GenerateConfig) -> dict[s
 def _translated(loaded: LoadedRun, source: str, config: GenerateConfig) -> dict[str, Any]:
     generator = (config.generation or BeamConfig()).build(seed=config.seed)
     model: Any = loaded.model
-    (translation,) = translate(model, loaded.tokenizer, [source], generator, device=loaded.device)
+    needs = loaded.config.objective.needs()
+    spelled = needs.batch is not TranslationBatch  # a text with [MASK] or sentinels in it
+    (translation,) = translate(model, loaded.tokenizer, [source], generator, start=needs.start, reads_specials=spelled, device=loaded.device)
     return {"source": source, "translation": translation}
 
 
 def _filled(loaded: LoadedRun, text: str, config: GenerateConfig) -> dict[str, Any]:
     framed = loaded.config.objective.needs().framed
-    filled = fill_mask(loaded.model, loaded.tokenizer, text, top_k=config.top_k, framed=framed, device=loaded.device)
+    filled = fill_mask(loaded.model.scorer, loaded.tokenizer, text, top_k=config.top_k, framed=framed, device=loaded.device)
     masks = [[{"token": one.token, "probability": round(one.probability, 6)} for one in candidates] for candidates in filled.candidates]
     return {"text": filled.text, "masks": masks}

@@ -328,7 +328,7 @@ def load_run(path: Path, *, device: str = "auto", checkpoint: str = "best") -> L
     tokenizer = Tokenizer.load(path / "tokenizer.json")
     n_classes = None
     needs = config.objective.needs()
-    if any(need.n_classes is None and need.kind != "vocabulary" for need in needs.heads.values()):
+    if any(need.waits_for_classes for need in needs.heads.values()):
         data = build_data(config.data, config.tokenizer, needs=needs, cache_dir=assemble.cache_folder(), tokenizer=tokenizer)
         n_classes = len(data.label_names or data.tag_names or [])
     objective = config.objective.build(vocabulary=tokenizer.vocabulary, n_classes=n_classes)

@@ -48,15 +48,20 @@ def translate(
     sources: Sequence[str],
     generator: Generator,
     *,
+    start: str = "begin",
+    reads_specials: bool = False,
     index: Sequence[int] | None = None,
     device: torch.device | str = "cpu",
 ) -> list[str]:
-    """The translation of each source. `index` numbers the rows, as the key of random draws.
+    """The translation of each source, or whatever else a model writes that was trained to read one text and to write another. `start` names the
+    special token it begins with; with `reads_specials` a special token spelled in a source is that token. `index` numbers the rows, as the
+    key of random draws.
 
     Raises:
-        ConfigError: the tokenizer has no begin or end token.
+        ConfigError: the tokenizer has no such token, or no end token.
     """
-    return [tokenizer.decode(row.token_ids) for row in translate_rows(model, tokenizer, sources, generator, index=index, device=device)]
+    rows = translate_rows(model, tokenizer, sources, generator, start=start, reads_specials=reads_specials, index=index, device=device)
+    return [written(tokenizer, row.token_ids) for row in rows]
 
 
 def translate_rows(
@@ -65,20 +70,23 @@ def translate_rows(
     sources: Sequence[str],
     generator: Generator,
     *,
+    start: str = "begin",
+    reads_specials: bool = False,
     index: Sequence[int] | None = None,
     device: torch.device | str = "cpu",
 ) -> list[Generated]:
     """As `translate`, with token ids and log-probabilities."""
     specials = tokenizer.vocabulary.specials
-    if specials.begin is None or specials.end is None:
+    first: int | None = getattr(specials, start)
+    if first is None or specials.end is None:
         raise ConfigError("this tokenizer has no begin and end token: translation needs a model trained with objective=translation")
-    encoded = [[*ids, specials.end] for ids in tokenizer.encode_batch(sources, specials=False)]
+    encoded = [[*ids, specials.end] for ids in tokenizer.encode_batch(sources, specials=reads_specials)]
     limit = model.max_length
     if limit is not None and any(len(ids) > limit for ids in encoded):
         logger.warning("%d of %d sources are cut to the %d tokens the model reads", sum(len(i) > limit for i in encoded), len(encoded), limit)
         encoded = [ids if len(ids) <= limit else [*ids[: limit - 1], specials.end] for ids in encoded]
     request = Translation(
-        prefixes=[[specials.begin]] * len(encoded),
+        prefixes=[[first]] * len(encoded),
         sources=encoded,
         pad=specials.pad,
         end=specials.end,
@@ -87,6 +95,21 @@ def translate_rows(
         device=device,
     )
     return generator.generate(model, request)
+
+
+def written(tokenizer: Tokenizer, token_ids: Sequence[int]) -> str:
+    """The text of token ids; sentinels are spelled out, since they say where what follows belongs."""
+    sentinels = set(tokenizer.vocabulary.sentinels)
+    pieces: list[str] = []
+    rest: list[int] = []
+    for token in [*token_ids, None]:
+        if token is None or token in sentinels:
+            pieces += [tokenizer.decode(rest)] if rest else []
+            pieces += [tokenizer.token(token)] if token is not None else []
+            rest = []
+        else:
+            rest.append(token)
+    return " ".join(pieces)
 
 
 def never_written(tokenizer: Tokenizer, end: int | None) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """Transformer blocks: residual branches, with normalisation placed by slots."""
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -50,7 +51,7 @@ class PreNormConfig(NormPlacementConfig):
 
     def after_stack(self, norm: NormConfig, d_model: int, dropout: float) -> nn.Module:
         final = super().after_stack(norm, d_model, dropout)
-        return nn.Sequential(final, nn.Dropout(dropout)) if self.final_dropout else final
+        return nn.Sequential(OrderedDict(norm=final, dropout=nn.Dropout(dropout))) if self.final_dropout else final
 
 
 @dataclass(kw_only=True)

@@ -1,7 +1,7 @@
 """Token embeddings."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -20,6 +20,10 @@ class EmbeddingsConfig(Config):
     def resolved_width(self, d_model: int) -> int:
         """Features of the embedding table."""
         return d_model
+
+    def at_width(self, width: int) -> "EmbeddingsConfig":
+        """The same settings with a table of `width` features, whatever d_model is."""
+        raise NotImplementedError("abstract")
 
     def build(self, *, vocab_size: int, d_model: int, norm: NormConfig, dropout: float) -> "TokenEmbeddings":
         raise NotImplementedError("abstract")
@@ -41,6 +45,9 @@ class TokenEmbeddingsConfig(EmbeddingsConfig):
     def resolved_width(self, d_model: int) -> int:
         return self.width or d_model
 
+    def at_width(self, width: int) -> "TokenEmbeddingsConfig":
+        return replace(self, width=width)
+
     def build(self, *, vocab_size: int, d_model: int, norm: NormConfig, dropout: float) -> "TokenEmbeddings":
         return TokenEmbeddings(self, vocab_size=vocab_size, d_model=d_model, norm=norm, dropout=dropout)
 
@@ -57,6 +64,10 @@ class TokenEmbeddings(nn.Module):
         self.norm = norm.build(self.width) if config.normalize else nn.Identity()
         self.dropout = nn.Dropout(dropout)
         self.projection = nn.Linear(self.width, d_model) if self.width != d_model else nn.Identity()
+
+    def share(self, other: "TokenEmbeddings") -> None:
+        """Uses the tables and the norm of `other`; the projection to d_model stays its own."""
+        self.token, self.segment, self.norm = other.token, other.segment, other.norm
 
     def forward(self, token_ids: Tensor, segment_ids: Tensor | None, index: Tensor, positions: Positions) -> Tensor:
         """Ids [B,T] at positions `index` [T] or [B,T] -> [B,T,D]. Without `segment_ids` all belong to segment 0."""

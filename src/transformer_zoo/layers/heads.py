@@ -106,7 +106,7 @@ class Transform(nn.Module):
 
 @dataclass(kw_only=True)
 class ClassifierConfig(Config):
-    """Settings of the heads that give classes: of a pair, of a sequence, of every token."""
+    """Settings of the heads that give classes: of a pair, of a sequence, of every token; and of the one that detects tokens."""
 
     pooling: Pooling = "first"
     """What stands for a whole sequence: its first token's state, the mean over tokens, or its last token's state (for causal models)."""
@@ -124,12 +124,17 @@ class ClassifierConfig(Config):
     """Of the pooled state, before that projection (RoBERTa)."""
     dropout: Probability = 0.1
     """Before the classifier."""
+    bias: bool = True
+    """Whether every class has a bias."""
 
     def build_sequence(self, *, d_model: int, n_classes: int, norm: NormConfig) -> "SequenceClassifier":
         return SequenceClassifier(self, d_model=d_model, n_classes=n_classes, norm=norm)
 
     def build_token(self, *, d_model: int, n_classes: int, norm: NormConfig) -> "TokenClassifier":
         return TokenClassifier(self, d_model=d_model, n_classes=n_classes, norm=norm)
+
+    def build_detector(self, *, d_model: int, norm: NormConfig) -> "TokenDetector":
+        return TokenDetector(self, d_model=d_model, norm=norm)
 
     def build_transform(self, d_model: int, norm: NormConfig) -> nn.Sequential:
         """[..., D] -> [..., D]: projection, activation and, where wanted, norm."""
@@ -157,7 +162,7 @@ class SequenceClassifier(nn.Module):
         self.input_dropout = nn.Dropout(config.input_dropout)
         self.pooler = config.build_transform(d_model, norm) if config.transform else nn.Identity()
         self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.Linear(d_model, n_classes)
+        self.classifier = nn.Linear(d_model, n_classes, bias=config.bias)
 
     def forward(self, hidden: Tensor, *, valid: Tensor | None, predict_at: Tensor | None) -> Tensor:
         pooled = self.pooler(self.input_dropout(pool(hidden, valid, self.pooling)))  # [B,T,D] -> [B,D]
@@ -171,10 +176,23 @@ class TokenClassifier(nn.Module):
         super().__init__()
         self.transform = config.build_transform(d_model, norm) if config.transform_tokens else nn.Identity()
         self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.Linear(d_model, n_classes)
+        self.classifier = nn.Linear(d_model, n_classes, bias=config.bias)
 
     def forward(self, hidden: Tensor, *, valid: Tensor | None, predict_at: Tensor | None) -> Tensor:
         return self.classifier(self.dropout(self.transform(hidden)))
+
+
+class TokenDetector(nn.Module):
+    """Hidden [B,T,D] -> one logit for every token [B,T]: projection, activation, and the weights of a yes or no (Clark et al. 2020,
+    https://arxiv.org/abs/2003.10555). Dropout has no part in it."""
+
+    def __init__(self, config: ClassifierConfig, *, d_model: int, norm: NormConfig) -> None:
+        super().__init__()
+        self.transform = config.build_transform(d_model, norm)
+        self.detector = nn.Linear(d_model, 1)
+
+    def forward(self, hidden: Tensor, *, valid: Tensor | None, predict_at: Tensor | None) -> Tensor:
+        return self.detector(self.transform(hidden)).squeeze(-1)  # [B,T,D] -> [B,T]
 
 
 def pool(hidden: Tensor, valid: Tensor | None, pooling: str) -> Tensor:

@@ -77,6 +77,9 @@ class Positions(nn.Module):
         """Embeddings [B,T,W] with positions `index` [T] or [B,T] added."""
         return x
 
+    def share(self, other: "Positions") -> None:
+        """Uses what `other`, of the same settings, adds to embeddings; what acts inside attention stays its own."""
+
     def site_key(self, layer: int) -> int:
         """Layers with equal keys share one site."""
         return 0
@@ -115,6 +118,10 @@ class LearnedPositions(Positions):
 
     def initialize(self, law: InitializationConfig, residual_factor: float) -> None:
         law.position_table(self.table.weight)
+
+    def share(self, other: Positions) -> None:
+        assert isinstance(other, LearnedPositions)
+        self.table = other.table
 
     def embed(self, x: Tensor, index: Tensor) -> Tensor:
         return x + self.table(index + self.offset if self.offset else index)

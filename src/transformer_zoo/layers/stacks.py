@@ -39,7 +39,8 @@ class PlainStackConfig(StackConfig):
 
 @dataclass(kw_only=True)
 class SharedStackConfig(StackConfig):
-    """Neighbouring layers share the parameters of one (ALBERT, Lan et al. 2020, https://arxiv.org/abs/1909.11942)."""
+    """Neighbouring layers share the parameters of one (ALBERT, Lan et al. 2020, https://arxiv.org/abs/1909.11942). Where the model has several
+    kinds of layer, each kind has parameters of its own."""
 
     n_groups: PositiveInt = 1
     """Sets of parameters; each serves an equal number of layers, one after another."""

@@ -88,6 +88,18 @@ class VocabularyScores(Record):
         return _ChunkedCrossEntropy.apply(self.hidden, self.weight, self.bias, targets, label_smoothing, with_gradients)
 
     @torch.no_grad()
+    def sample(self, draws: Tensor) -> Tensor:
+        """One token for each row [N] from its softmax: the one at which the cumulated probability passes the row's draw [N], in [0, 1)."""
+        tokens = []
+        size = _chunk_rows(len(self.hidden), self.weight.shape[0], self.hidden.device)
+        for hidden, draw in zip(self.hidden.split(size), draws.split(size), strict=True):
+            passed = F.linear(hidden, self.weight, self.bias).float().softmax(dim=-1).cumsum(dim=-1)  # [n,V]
+            # The last sum is 1 but for rounding; a draw may be rounded up to it.
+            found = torch.searchsorted(passed, draw.unsqueeze(1) * passed[:, -1:], right=True).squeeze(1)
+            tokens.append(found.clamp(max=passed.shape[1] - 1))
+        return torch.cat(tokens)
+
+    @torch.no_grad()
     def evaluate(self, targets: Tensor) -> tuple[Tensor, Tensor]:
         """For each of targets [N] the cross-entropy in nats (float32) and whether the target had the highest score; 0 and False where ignored."""
         losses, correct = [], []

@@ -21,7 +21,9 @@ def build_embeddings(config: TransformerConfig, vocab_size: int, parts: Parts) -
 
 def build_stack(config: TransformerConfig, parts: Parts, *, mask: Mask, causal: bool, cross: bool = False) -> Stack:
     """A stack of `parts` in the shape of `config`; `mask` is what every layer's self-attention obeys; `cross` adds attention to a memory."""
-    schedule, kinds = config.stack.schedule(parts.n_layers), parts.kinds(config.pattern)
+    kinds = parts.kinds(config.pattern)
+    sharing = list(zip(config.stack.schedule(parts.n_layers), kinds, strict=True))  # layers of one kind share, of different kinds never
+    schedule = [list(dict.fromkeys(sharing)).index(pair) for pair in sharing]
     parts_of = {kind: config.layers[kind].resolve(parts) if kind else parts for kind in dict.fromkeys(kinds)}
     if causal and (problems := [problem for own in parts_of.values() for problem in own.attention.causal_problems()]):
         raise ConfigError(*dict.fromkeys(problems))
@@ -68,6 +70,8 @@ def build_heads(config: TransformerConfig, heads: Mapping[str, HeadNeed], vocab_
     def build(need: HeadNeed) -> nn.Module:
         if need.kind == "vocabulary":
             return config.vocabulary_head.build(d_model=config.d_model, vocab_size=vocab_size, embedding=embedding, norm=parts.norm)
+        if need.kind == "detector":
+            return config.classifier.build_detector(d_model=config.d_model, norm=parts.norm)
         assert need.n_classes is not None, f"a head of kind {need.kind} needs a number of classes"
         builders = {
             "pair": config.classifier.build_sequence,

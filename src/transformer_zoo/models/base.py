@@ -32,6 +32,14 @@ class ModelConfig(Config):
     causal: ClassVar[bool]
     """Whether a position (of the target, where there are two sequences) sees only what stands before it."""
 
+    def sides(self) -> dict[str, Parts]:
+        """What its `encoder` and its `decoder` are made of, as far as it has them."""
+        return {}
+
+    def beside(self) -> str | None:
+        """What is trained beside them, in words; None: nothing is."""
+        return None
+
     def build(self, *, vocab_size: int, heads: Mapping[str, HeadNeed]) -> "Model":
         """The model with the heads that an objective asks for, its parameters drawn from torch's global generator."""
         raise NotImplementedError("abstract")
@@ -97,14 +105,10 @@ class TransformerConfig(ModelConfig):
         return [f"{side}: {problem}" if side else problem for problem in found]
 
     def pattern_problems(self) -> list[str]:
-        """Kinds that the pattern names and nobody describes, or the other way round; kinds that would have to share parameters."""
+        """Kinds that the pattern names and nobody describes, or the other way round."""
         known, used = ", ".join(self.layers) or "none", set(self.pattern)
         found = [f"pattern names {name!r}, which layers does not describe (it has {known})" for name in sorted(used - self.layers.keys())]
-        found += [f"layers describes {name!r}, which pattern does not name" for name in sorted(self.layers.keys() - used)]
-        schedule = self.stack.schedule(self.n_layers)
-        if not found and len({(number, kind) for number, kind in zip(schedule, self.parts().kinds(self.pattern), strict=True)}) > len(set(schedule)):
-            found.append("pattern gives layers that share their parameters different kinds: choose model/stack=plain")
-        return found
+        return found + [f"layers describes {name!r}, which pattern does not name" for name in sorted(self.layers.keys() - used)]
 
 
 class Model(nn.Module, ABC):
@@ -124,6 +128,15 @@ class Model(nn.Module, ABC):
     def max_length(self) -> int | None:
         """The longest sequence, in tokens, that its positions can place; None: any."""
         return min((stack.max_length for stack in self.stacks() if stack.max_length is not None), default=None)
+
+    def all_heads(self) -> dict[str, nn.Module]:
+        """Every head by the objective's name for it."""
+        return dict(self.heads.items())
+
+    @property
+    def scorer(self) -> "Model":
+        """The model whose heads score the vocabulary: this one, unless it is made of several."""
+        return self
 
     def set_gradient_checkpointing(self, on: bool) -> None:
         """Whether training recomputes blocks in the backward pass (less memory, about a third more time)."""

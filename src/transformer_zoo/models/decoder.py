@@ -14,6 +14,7 @@ from transformer_zoo.layers.masks import Causal, MaskOperands, Padding, Prefix, 
 from transformer_zoo.layers.stacks import Stack
 from transformer_zoo.models.assembly import build_embeddings, build_heads, build_stack
 from transformer_zoo.models.base import DecodingState, Model, TransformerConfig, slots
+from transformer_zoo.models.parts import Parts
 from transformer_zoo.records import HeadNeed, Inputs, ModelOutput, SequenceInputs
 
 
@@ -23,6 +24,9 @@ class DecoderConfig(TransformerConfig):
 
     accepts: ClassVar[type[Inputs]] = SequenceInputs
     causal: ClassVar[bool] = True
+
+    def sides(self) -> dict[str, Parts]:
+        return {"decoder": self.parts()}
 
     def build(self, *, vocab_size: int, heads: Mapping[str, HeadNeed]) -> "Decoder":
         return Decoder(self, vocab_size=vocab_size, heads=heads)

@@ -9,6 +9,7 @@ from transformer_zoo.layers.masks import MaskOperands, Padding, SameDocument
 from transformer_zoo.layers.stacks import Stack
 from transformer_zoo.models.assembly import build_embeddings, build_heads, build_stack
 from transformer_zoo.models.base import Model, TransformerConfig, slots
+from transformer_zoo.models.parts import Parts
 from transformer_zoo.records import HeadNeed, Inputs, ModelOutput, SequenceInputs
 
 
@@ -19,6 +20,9 @@ class EncoderConfig(TransformerConfig):
     accepts: ClassVar[type[Inputs]] = SequenceInputs
     causal: ClassVar[bool] = False
 
+    def sides(self) -> dict[str, Parts]:
+        return {"encoder": self.parts()}
+
     def build(self, *, vocab_size: int, heads: Mapping[str, HeadNeed]) -> "Encoder":
         return Encoder(self, vocab_size=vocab_size, heads=heads)
 
@@ -26,11 +30,15 @@ class EncoderConfig(TransformerConfig):
 class Encoder(Model):
     """Token ids [B,T] -> hidden states [B,T,D] that look both ways."""
 
-    def __init__(self, config: EncoderConfig, *, vocab_size: int, heads: Mapping[str, HeadNeed]) -> None:
+    def __init__(self, config: TransformerConfig, *, vocab_size: int, heads: Mapping[str, HeadNeed], shares_with: "Encoder | None" = None) -> None:
+        """`shares_with` is another encoder whose embeddings of tokens, positions and segments are used."""
         super().__init__()
         parts = config.parts()
         self.embeddings = build_embeddings(config, vocab_size, parts)
         self.stack = build_stack(config, parts, mask=Padding() & SameDocument(), causal=False)
+        if shares_with is not None:
+            self.embeddings.share(shares_with.embeddings)
+            self.stack.positions.share(shares_with.stack.positions)
         self.heads = build_heads(config, heads, vocab_size, self.embeddings.token, parts)
         initialize(self, config.initialization, n_branches=2 * config.n_layers)
 

@@ -16,7 +16,7 @@ from transformer_zoo.layers.stacks import Stack
 from transformer_zoo.models.assembly import build_embeddings, build_heads, build_stack
 from transformer_zoo.models.base import DecodingState, Model, TransformerConfig, slots
 from transformer_zoo.models.decoder import prompt_positions
-from transformer_zoo.models.parts import SideConfig
+from transformer_zoo.models.parts import Parts, SideConfig
 from transformer_zoo.records import HeadNeed, Inputs, ModelOutput, SequenceInputs, TranslationInputs
 
 
@@ -34,12 +34,15 @@ class EncoderDecoderConfig(TransformerConfig):
     decoder: SideConfig = field(default_factory=SideConfig)
     """The target side, where it differs."""
 
+    def sides(self) -> dict[str, Parts]:
+        return {"encoder": self.encoder.resolve(self.parts()), "decoder": self.decoder.resolve(self.parts())}
+
     def problems(self) -> list[str]:
         """What does not fit on the model, and on a side that differs from it."""
         found = super().problems()
-        for name, side in (("encoder", self.encoder), ("decoder", self.decoder)):
+        for name, parts in self.sides().items():
             known = {f"{name}: {problem}" for problem in found}
-            found += [problem for problem in self.part_problems(name, side.resolve(self.parts())) if problem not in known]
+            found += [problem for problem in self.part_problems(name, parts) if problem not in known]
         return found
 
     def build(self, *, vocab_size: int, heads: Mapping[str, HeadNeed]) -> "EncoderDecoder":
@@ -51,7 +54,7 @@ class EncoderDecoder(Model):
 
     def __init__(self, config: EncoderDecoderConfig, *, vocab_size: int, heads: Mapping[str, HeadNeed]) -> None:
         super().__init__()
-        encoder, decoder = config.encoder.resolve(config.parts()), config.decoder.resolve(config.parts())
+        encoder, decoder = config.sides().values()
         self.embeddings = build_embeddings(config, vocab_size, encoder)
         self.target_embeddings = build_embeddings(config, vocab_size, decoder)
         if config.share_embeddings:

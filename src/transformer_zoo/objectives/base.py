@@ -24,6 +24,18 @@ class ObjectiveConfig(Config):
         """What it asks of data and model, known before anything is read (numbers of classes excepted)."""
         raise NotImplementedError("abstract")
 
+    def longest(self, sequence_length: int) -> int:
+        """Tokens of the longest sequence that a model reads of rows of `sequence_length` tokens."""
+        return sequence_length
+
+    def row_problems(self, sequence_length: int) -> list[str]:
+        """Why it cannot be trained on rows of this length."""
+        return []
+
+    def vocabulary_problems(self, vocabulary: Vocabulary) -> list[str]:
+        """What it misses in a tokenizer's vocabulary; each line goes on after the objective's name."""
+        return []
+
     def build(self, *, vocabulary: Vocabulary, n_classes: int | None = None) -> "Objective":
         """The objective for a tokenizer's vocabulary and, where the data is labelled or tagged, its number of classes."""
         raise NotImplementedError("abstract")

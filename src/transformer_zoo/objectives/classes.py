@@ -72,6 +72,19 @@ class NextSentenceConfig(ObjectiveConfig):
 
 
 @dataclass(kw_only=True)
+class SentenceOrderConfig(ObjectiveConfig):
+    """Tell whether two segments that stand together in a document are in their order or swapped (Lan et al. 2020,
+    https://arxiv.org/abs/1909.11942): topic alone, which tells most random segments apart, says nothing here."""
+
+    def needs(self) -> Needs:
+        heads = {"sop": HeadNeed(kind="pair", n_classes=2)}
+        return Needs(batch=PairBatch, inputs=SequenceInputs, causal=False, heads=heads, framed=True, consecutive=True)
+
+    def build(self, *, vocabulary: Vocabulary, n_classes: int | None = None) -> Objective:
+        return ClassObjective("sop", "is_next", self.needs())
+
+
+@dataclass(kw_only=True)
 class ClassificationConfig(ObjectiveConfig):
     """Tell the class of a text."""
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field, replace
 
 from transformer_zoo.objectives.base import Objective, ObjectiveConfig
-from transformer_zoo.objectives.classes import NextSentenceConfig
+from transformer_zoo.objectives.classes import NextSentenceConfig, SentenceOrderConfig
 from transformer_zoo.objectives.masked_lm import MaskedLMConfig
-from transformer_zoo.records import Batch, Example, LossReport, MetricReport, ModelOutput, Needs, TextBatch, Vocabulary
+from transformer_zoo.records import Batch, Example, LossReport, MetricReport, ModelOutput, Needs, PairBatch, SequenceInputs, TextBatch, Vocabulary
 from transformer_zoo.settings import NonNegativeFloat
 
 
@@ -52,6 +52,21 @@ class MaskedPairsConfig(MaskedLMConfig):
         return Combined(parts, {"mlm": 1.0, "nsp": self.nsp_weight})
 
 
+@dataclass(kw_only=True)
+class MaskedOrderConfig(MaskedLMConfig):
+    """Masked language modelling and sentence order together: ALBERT's pretraining (https://arxiv.org/abs/1909.11942)."""
+
+    sop_weight: NonNegativeFloat = 1.0
+    """Weight of the sentence-order term beside the masked term's 1."""
+
+    def needs(self) -> Needs:
+        return shared_needs([super().needs(), SentenceOrderConfig().needs()])
+
+    def build(self, *, vocabulary: Vocabulary, n_classes: int | None = None) -> Objective:
+        parts = {"mlm": super().build(vocabulary=vocabulary), "sop": SentenceOrderConfig().build(vocabulary=vocabulary)}
+        return Combined(parts, {"mlm": 1.0, "sop": self.sop_weight})
+
+
 class Combined(Objective):
     """The parts' terms side by side."""
 
@@ -87,7 +102,7 @@ def shared_needs(needs: list[Needs]) -> Needs:
     """What several objectives ask together. Running text is the least demand: any richer batch holds tokens too."""
     batch = next((need.batch for need in needs if need.batch is not TextBatch), TextBatch)
     heads = {name: head for need in needs for name, head in need.heads.items()}
-    return replace(needs[0], batch=batch, heads=heads)
+    return replace(needs[0], batch=batch, heads=heads, consecutive=any(need.consecutive for need in needs))
 
 
 def shared_problems(needs: dict[str, Needs]) -> list[str]:
@@ -96,9 +111,13 @@ def shared_problems(needs: dict[str, Needs]) -> list[str]:
     for label, values in (
         ("read batches of", {name: need.batch.__name__ for name, need in needs.items() if need.batch is not TextBatch}),
         ("need models with causal =", {name: str(need.causal) for name, need in needs.items()}),
+        ("read pairs that are swapped =", {name: str(need.consecutive) for name, need in needs.items() if need.batch is PairBatch}),
         ("look ahead by", {name: str(need.lookahead) for name, need in needs.items()}),
     ):
         if len(set(values.values())) > 1:
             listed = ", ".join(f"{name}: {value}" for name, value in values.items())
             problems.append(f"parts cannot be combined, since they {label} different kinds ({listed}); train them one after another")
+    alone = [name for name, need in needs.items() if need.inputs is not SequenceInputs]
+    if alone and len(needs) > 1:
+        problems.append(f"parts cannot be combined, since what a model reads is made by {' and by '.join(alone)} alone; train them one after another")
     return problems

@@ -26,7 +26,7 @@ class MaskSampler:
         assert vocabulary.specials.mask is not None, "the assembly refuses a tokenizer without a mask token"
         self.ratio, self.split, self.mask_id = ratio, split, vocabulary.specials.mask
         special = np.zeros(vocabulary.size, dtype=bool)
-        special[list(vocabulary.specials.ids())] = True
+        special[[*vocabulary.specials.ids(), *vocabulary.sentinels]] = True
         # An unknown word is a word; it may be hidden and asked for, but is never put in at random.
         self.ordinary_ids = torch.from_numpy(np.flatnonzero(~special))
         if vocabulary.specials.unknown is not None:

@@ -1,0 +1,44 @@
+"""Every way of pretraining learns something of the built-in language in a few steps."""
+
+from pathlib import Path
+
+import pytest
+
+from transformer_zoo.experiments.compose import experiment
+from transformer_zoo.experiments.config import GenerateConfig
+from transformer_zoo.experiments.generate import generate
+from transformer_zoo.experiments.run import evaluate_run, train
+from transformer_zoo.training.metrics import read_metrics
+
+SMALL = (
+    *("model/size=tiny", "model.d_model=32", "model.n_heads=2", "model.d_ff=64", "model.dropout=0", "tokenizer=word", "device=cpu"),
+    *("data.n_documents=300", "data.n_held_out=10", "data.sequence_length=48", "training.batch_size=16", "training.threads=1"),
+    *("training.log_every=1", "optimizer.lr=1e-2", "schedule=constant"),
+)
+
+
+@pytest.mark.parametrize(
+    ("objective", "model", "terms", "given"),
+    [
+        ("replaced_token", "electra", ("generator", "detector"), {"text": "the [MASK] ."}),
+        ("mlm_sop", "albert", ("mlm",), {"text": "the [MASK] ."}),
+        ("span_corruption", "t5", ("span_corruption",), {"source": "the <extra_id_0> ."}),
+        ("denoising", "bart", ("denoising",), {"source": "the [MASK] ."}),
+    ],
+)
+def test_the_loss_falls(
+    objective: str, model: str, terms: tuple[str, ...], given: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRANSFORMER_ZOO_CACHE", str(tmp_path / "cache"))
+    overrides = [f"model={model}", f"objective={objective}", *SMALL, "training.steps=40", f"run_dir='{tmp_path / 'run'}'"]
+    result = train(experiment(overrides), overrides)
+    lines = [line for line in read_metrics(tmp_path / "run" / "metrics.jsonl") if "train/loss" in line]
+    for name in [f"train/loss/{term}" if f"train/loss/{term}" in lines[0] else "train/loss" for term in terms]:
+        first, last = (sum(line[name] for line in part) / len(part) for part in (lines[:5], lines[-5:]))
+        assert last < first - 0.05, f"{name} went from {first} to {last}"
+    evaluation = experiment(overrides).evaluation
+    first, second = (evaluate_run(tmp_path / "run", evaluation)["metrics"] for _ in range(2))
+    assert first == second
+    assert first["validation/loss"] == result.summary["metrics"]["best"]["validation/loss"]
+    found = generate(tmp_path / "run", given, GenerateConfig())
+    assert found.get("masks") or isinstance(found["translation"], str)
