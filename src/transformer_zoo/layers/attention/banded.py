@@ -40,7 +40,7 @@ def band_of(mask: LoweredMask, block: int | None = None) -> Band | None:
     width = (n_left + 1 + n_right) * block
     if 2 * width > length:
         return None
-    places = mask.once("global places", lambda: global_places(mask.operands))
+    places = global_places(mask)
     if places is not None and 2 * (width + 2 * places.index.shape[1]) > length:
         return None
     return _cut(mask, block, n_left, n_right, places)
