@@ -101,6 +101,9 @@ def test_a_batch_without_global_tokens_is_a_plain_window():
     assert plain is not None
     assert band.places is None
     assert torch.equal(band.allowed, plain.allowed.repeat(3, 1, 1, 1))
+    with_global_tokens = band_of(lowered(WINDOW, operands(60)), 4)
+    assert with_global_tokens is not None
+    assert with_global_tokens.places is None, "the mask does not ask for them"
 
 
 @pytest.mark.parametrize("mask", [Causal(), Padding(), Everything(), Nothing(), WINDOW | Prefix(), Causal() | WINDOW])
@@ -129,7 +132,7 @@ def test_too_wide_too_many_or_cached_is_dense():
 
 
 def test_blocks_grow_with_the_window():
-    assert [block_size(reach) for reach in (1, 64, 65, 200, 256, 4000)] == [64, 64, 128, 128, 128, 256]
+    assert [block_size(reach) for reach in (1, 64, 65, 200, 256, 4000)] == [64, 64, 128, 256, 256, 256]
 
 
 class Largest(TorchDispatchMode):

@@ -47,9 +47,9 @@ def band_of(mask: LoweredMask, block: int | None = None) -> Band | None:
 
 
 def block_size(reach: int) -> int:
-    """Queries scored together, for a window of `reach` tokens on its wider side. Larger blocks score more that the mask forbids, smaller ones keep
-    the fused kernel waiting; these are the fastest on two CPU cores."""
-    return 64 if reach <= 64 else 128 if reach <= 256 else 256
+    """Queries scored together, for a window of `reach` tokens on its wider side. Larger blocks score more that the mask forbids, smaller ones copy
+    keys more often and keep the fused kernel waiting; these are among the fastest on two CPU cores."""
+    return 64 if reach <= 64 else 128 if reach <= 128 else 256
 
 
 def _cut(mask: LoweredMask, block: int, n_left: int, n_right: int, places: GlobalPlaces | None) -> Band:
