@@ -56,23 +56,19 @@ def test_the_readme_has_commands_and_only_known_ones() -> None:
     assert {"train", "evaluate", "generate", "compare", "ablate", "describe"} <= shown
 
 
-def test_the_readme_s_commands_work_in_order(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_readme_s_commands_work_in_order_and_the_python_after_them(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from transformer_zoo.cli.main import main
 
     for arguments in map(cut_short, commands("README.md")):
         code = main(arguments)
         told = capsys.readouterr()
         assert code == 0, f"transformer-zoo {shlex.join(arguments)}\n{told.err}"
-        if arguments[0] in {"evaluate", "generate", "describe"}:
-            assert told.out.strip(), f"transformer-zoo {shlex.join(arguments)} printed nothing"
-
-
-def test_the_readme_s_python_works(tmp_path: Path) -> None:
-    (code,) = blocks("README.md", "python")
-    result = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    promised = re.findall(r"print\(.*?\)  # (.*)", code)
-    assert result.stdout.splitlines() == promised
+        if arguments[0] in {"evaluate", "generate", "describe"}:  # after two steps a translation may be an empty line
+            assert told.out if arguments[0] == "generate" else told.out.strip(), f"transformer-zoo {shlex.join(arguments)} printed nothing"
+    for code in blocks("README.md", "python"):
+        result = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=folder, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.splitlines() == re.findall(r"print\(.*\)  # (.*)", code)
 
 
 USE = """

@@ -1,7 +1,8 @@
 """transformer_zoo: compose any Transformer from small parts, train it with any objective, compare fairly.
 
 `transformer_zoo.recipe("bert", "model/size=tiny")` gives the settings of a named model, `.build(...)` the module;
-`transformer_zoo.register("model/attention", {"mine": MyAttentionConfig})` adds a component of your own.
+`transformer_zoo.register("model/attention", {"mine": MyAttentionConfig})` adds a component of your own;
+`transformer_zoo.from_pretrained(path)` opens a run, an imported model, or a folder in the Hugging Face format.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -9,10 +10,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from transformer_zoo.experiments.catalog import register as register
     from transformer_zoo.experiments.compose import recipe as recipe
+    from transformer_zoo.experiments.pretrained import from_pretrained as from_pretrained
 
 __version__ = "0.1.0"
 
-_LAZY = {"recipe": "transformer_zoo.experiments.compose", "register": "transformer_zoo.experiments.catalog"}
+_LAZY = {
+    "recipe": "transformer_zoo.experiments.compose",
+    "register": "transformer_zoo.experiments.catalog",
+    "from_pretrained": "transformer_zoo.experiments.pretrained",
+}
 
 
 def __getattr__(name: str) -> Any:

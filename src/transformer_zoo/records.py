@@ -226,8 +226,8 @@ class Needs:
 
 @dataclass(frozen=True, kw_only=True)
 class HeadNeed:
-    """A head an objective wants: `kind` is `vocabulary`, `detector` (one logit for every token), or one that gives `n_classes` classes: `pair`,
-    `sequence` or `token`."""
+    """A head an objective wants: `kind` is `vocabulary`, `detector` (one logit for every token), `pooler` (one vector for a sequence), or one that
+    gives `n_classes` classes: `pair`, `sequence` or `token`."""
 
     kind: str
     n_classes: int | None = None

@@ -29,7 +29,7 @@ def pocket(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., DataModule
     def open_pocket(objective: ObjectiveConfig, tokenizer: TokenizerConfig | None = None, **settings: Any) -> DataModule:
         config = PocketDataConfig(**{"n_documents": 30, "n_held_out": 8, "sequence_length": 48, **settings})
         tokenizer = tokenizer or WordTokenizerConfig()
-        key = f"{config} {tokenizer} {objective.needs().batch}"
+        key = f"{config} {tokenizer} {objective.needs()}"
         if key not in opened:
             opened[key] = build_data(config, tokenizer, needs=objective.needs(), cache_dir=cache)
         return opened[key]

@@ -88,6 +88,24 @@ def test_weights_of_another_run_are_a_start(tmp_path: Path, caplog: pytest.LogCa
     assert "heads.nsp.classifier.weight" in caplog.text  # what was left over is named
 
 
+def test_a_part_of_another_model_is_a_start(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """ELECTRA's discriminator is a BERT and goes on as one."""
+    run(tmp_path / "pair", "model=electra")
+    start = f"init_from='{tmp_path / 'pair'}'"
+    with caplog.at_level(logging.INFO):
+        run(tmp_path / "one", "model=bert", "objective=classification", start, "init_part=discriminator", "optimizer.lr=1e-12")
+    pair, one = weights(tmp_path / "pair"), weights(tmp_path / "one")
+    body = [name for name in one if not name.startswith("heads.")]
+    assert len(body) > 20
+    for name in body:
+        torch.testing.assert_close(one[name], pair[f"discriminator.{name}"])
+    assert "heads.detector" in caplog.text  # what was left over is named
+    with pytest.raises(CheckpointError, match=r"holds no part 'encoder': it has discriminator, generator"):
+        run(tmp_path / "two", "model=bert", "objective=classification", start, "init_part=encoder")
+    with pytest.raises(ConfigError, match=r"init_part=discriminator is a part of nothing: name a run by init_from"):
+        run(tmp_path / "three", "model=bert", "init_part=discriminator")
+
+
 def test_what_is_measured_at_the_end(tmp_path: Path):
     result = run(tmp_path / "one", "model=transformer", "evaluation@final_evaluation=bleu", "final_evaluation.max_samples=4")
     assert 0 <= result.summary["metrics"]["final"]["validation/bleu"] <= 100

@@ -12,14 +12,12 @@ PROMPTS = [[3], [1, 2, 1], [2, 2], [3, 1, 3, 3, 2], [1]]
 END = 0
 
 
-def exhaustive(
-    model: Any, prefix: list[int], limit: int, penalty: Callable[[int], float], source: list[int] | None = None
-) -> list[tuple[float, list[int]]]:
-    """Every hypothesis that ends within the limit, the best first, as (score, tokens without the end)."""
+def exhaustive(model: Any, prefix: list[int], limit: int, penalty: Callable[[int], float], *, cut_off: bool) -> list[tuple[float, list[int], bool]]:
+    """Every hypothesis that ends within the limit, with `cut_off` also those that do not, best first, as (score, tokens without the end, ended)."""
     words = [w for w in range(model.vocabulary) if w != END]
-    every = [list(new) for length in range(limit) for new in itertools.product(words, repeat=length)]
-    scored = [(model.log_probability(prefix, [*new, END], source) / penalty(len(new) + 1), new) for new in every]
-    return sorted(scored, reverse=True)
+    every = [(list(new), length < limit) for length in range(limit + cut_off) for new in itertools.product(words, repeat=length)]
+    whole = [([*new, END] if ended else new, new, ended) for new, ended in every]
+    return sorted(((model.log_probability(prefix, tokens) / penalty(len(tokens)), new, ended) for tokens, new, ended in whole), reverse=True)
 
 
 @pytest.mark.parametrize(("form", "alpha"), [("gnmt", 0.6), ("gnmt", 0.0), ("power", 1.0), ("power", 2.5)])
@@ -28,10 +26,11 @@ def test_a_beam_of_everything_is_exhaustive_search(second_order: Callable[..., A
     model, limit = second_order(4, seed=seed), 4
     config = BeamConfig(beam_size=4**limit, max_new_tokens=limit, length_penalty=alpha, length_penalty_form=form, early_stopping="never")
     for prompt, found in zip(PROMPTS, config.build().search(model, Continuation(prefixes=PROMPTS, pad=0, end=END)), strict=True):
-        wanted = exhaustive(model, prompt, limit, length_penalty(form, alpha))
-        assert [row.token_ids for row in found] == [tokens for _, tokens in wanted]
-        assert [row.score for row in found] == pytest.approx([score for score, _ in wanted], abs=1e-5)
-        assert all(row.ended for row in found)
+        wanted = exhaustive(model, prompt, limit, length_penalty(form, alpha), cut_off=form == "power")
+        scores = {(tuple(tokens), ended): score for score, tokens, ended in wanted}
+        assert len(found) == len(wanted)
+        assert {(tuple(row.token_ids), row.ended): row.score for row in found} == pytest.approx(scores, abs=1e-5)  # some are equally likely
+        assert [row.score for row in found] == pytest.approx([score for score, _, _ in wanted], abs=1e-5)
 
 
 @pytest.mark.parametrize("early_stopping", ["always", "heuristic"])
@@ -61,9 +60,9 @@ def test_a_batch_gives_each_row_what_it_gets_alone(second_order: Callable[..., A
         assert [r.score for r in found] == sorted((r.score for r in found), reverse=True)
 
 
-def plain_search(model: Any, prefix: list[int], k: int, limit: int, minimum: int, stopping: str) -> list[tuple[float, list[int]]]:
+def plain_search(model: Any, prefix: list[int], k: int, limit: int, minimum: int, stopping: str, form: str) -> list[tuple[float, list[int]]]:
     """The same search with lists, one hypothesis at a time."""
-    penalty = length_penalty("gnmt", 0.6)
+    penalty = length_penalty(form, 0.6)
     running: list[tuple[float, list[int]]] = [(0.0, [])]
     finished: list[tuple[float, list[int]]] = []
     for length in range(1, limit + 1):
@@ -75,6 +74,8 @@ def plain_search(model: Any, prefix: list[int], k: int, limit: int, minimum: int
         ]
         best = sorted(candidates, reverse=True)[: 2 * k]
         finished += [(score / penalty(length), new[:-1]) for score, new in best[:k] if new[-1] == END]
+        if length == limit and form == "power":
+            finished += [(score / penalty(length), new) for score, new in best[:k] if new[-1] != END]
         finished = sorted(finished, reverse=True)[:k]
         running = [(score, new) for score, new in best if new[-1] != END][:k]
         reach = limit if stopping == "never" else length
@@ -86,13 +87,14 @@ def plain_search(model: Any, prefix: list[int], k: int, limit: int, minimum: int
 @pytest.mark.parametrize("stopping", ["always", "heuristic", "never"])
 @pytest.mark.parametrize("k", [2, 3, 5])
 @pytest.mark.parametrize("minimum", [0, 2])
-def test_the_search_is_the_plain_one(second_order: Callable[..., Any], k: int, stopping: str, minimum: int) -> None:
+@pytest.mark.parametrize("form", ["gnmt", "power"])
+def test_the_search_is_the_plain_one(second_order: Callable[..., Any], k: int, stopping: str, minimum: int, form: str) -> None:
     for seed in range(3):
         model = second_order(6, seed=seed, sharpness=1.0)
-        beam = BeamConfig(beam_size=k, max_new_tokens=8, min_new_tokens=minimum, early_stopping=stopping).build()
+        beam = BeamConfig(beam_size=k, max_new_tokens=8, min_new_tokens=minimum, early_stopping=stopping, length_penalty_form=form).build()
         found = beam.search(model, Continuation(prefixes=PROMPTS, pad=0, end=END))
         for prompt, rows in zip(PROMPTS, found, strict=True):
-            wanted = plain_search(model, prompt, k, 8, minimum, stopping)
+            wanted = plain_search(model, prompt, k, 8, minimum, stopping, form)
             assert [row.token_ids for row in rows] == [tokens for _, tokens in wanted]
             assert [row.score for row in rows] == pytest.approx([score for score, _ in wanted], abs=1e-5)
 

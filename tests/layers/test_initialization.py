@@ -22,7 +22,12 @@ def drawn(model: str, *overrides: str) -> dict[str, Tensor]:
     return {name: parameter.detach() for name, parameter in built.named_parameters()}
 
 
-def classes(weights: dict[str, Tensor], side: str = "stack") -> dict[str, Tensor]:
+def sides(weights: dict[str, Tensor]) -> list[str]:
+    """Every stack: `stack`, `encoder` and `decoder`, `discriminator.stack` …"""
+    return list(dict.fromkeys(name.partition(".blocks.")[0] for name in weights if ".blocks." in name))
+
+
+def classes(weights: dict[str, Tensor], side: str) -> dict[str, Tensor]:
     """All values of each class of parameters of one stack."""
 
     def all_of(ending: str) -> Tensor:
@@ -30,7 +35,7 @@ def classes(weights: dict[str, Tensor], side: str = "stack") -> dict[str, Tensor
 
     query, key, value = all_of(".attention.qkv.weight").chunk(3, dim=1)
     return {
-        "token": weights["embeddings.token.weight"],
+        "token": next(weight for name, weight in weights.items() if name.endswith("embeddings.token.weight")),
         "query": query,
         "key": key,
         "value": value,
@@ -55,7 +60,10 @@ RESIDUAL = 0.02 / math.sqrt(2 * LAYERS)
 EXPECTED = {
     "bert": flat(0.02 * TRUNCATED),
     "albert": flat(0.02 * TRUNCATED),
+    "electra": flat(0.02 * TRUNCATED),
     "roberta": flat(0.02),
+    "longformer": flat(0.02),
+    "bigbird": flat(0.02 * TRUNCATED),
     "modernbert": flat(0.02 * TRUNCATED, out=RESIDUAL * TRUNCATED, outer=RESIDUAL * TRUNCATED),
     "gpt1": flat(0.02),
     "gpt2": flat(0.02, out=RESIDUAL, outer=RESIDUAL),
@@ -76,9 +84,10 @@ EXPECTED["t5_v1_1"] = EXPECTED["t5"]
 @pytest.mark.parametrize("model", config_tree.options("model", config_tree.roots()))
 def test_every_class_of_parameters_has_its_deviation(model: str):
     weights = drawn(model)
-    found = classes(weights, "stack" if any(name.startswith("stack.") for name in weights) else "encoder")
-    for what, deviation in EXPECTED[model].items():
-        assert_deviation(found[what], deviation, f"{model}: {what}")
+    for side in sides(weights):
+        found = classes(weights, side)
+        for what, deviation in EXPECTED[model].items():
+            assert_deviation(found[what], deviation, f"{model}: {side}: {what}")
 
 
 @pytest.mark.parametrize("model", config_tree.options("model", config_tree.roots()))

@@ -14,6 +14,8 @@ SCORED = {"vocabulary": HeadNeed(kind="vocabulary")}
 WITH_POOLER = {
     "bert": {"base": 109_482_240, "large": 335_141_888},
     "roberta": {"base": 124_645_632, "large": 355_359_744},
+    "longformer": {"base": 148_659_456, "large": 434_600_960},
+    "bigbird": {"base": 127_468_800, "large": 359_123_968},
     "albert": {"base": 11_683_584, "large": 17_683_968, "xlarge": 58_724_864, "xxlarge": 222_595_584},
 }
 WITHOUT_HEAD = {

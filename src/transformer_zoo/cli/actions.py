@@ -137,15 +137,46 @@ def demo(arguments: Arguments) -> int:
     return 0
 
 
-def not_available(arguments: Arguments) -> int:  # noqa: ARG001 - every action gets them
-    """Commands that are promised for later."""
-    raise ConfigError(
-        "import and export of the Hugging Face format are not available in this version; a run's weights are in "
-        "checkpoints/<step>/model.safetensors, its tokenizer in tokenizer.json"
-    )
+def import_model(arguments: Arguments) -> int:
+    """A public model as a run."""
+    source, target = _two(arguments, "import", "DIR RUN", "the folder of the model and the run to make")
+    from transformer_zoo.experiments.imported import import_model as read
+
+    found = read(source, target)
+    if arguments.has("--json"):
+        print(json.dumps(found, ensure_ascii=False))
+        return 0
+    heads = ", ".join(found["heads"]) or "none"
+    print(f"{found['run']}: {found['recipe']} with {found['parameters']:,} parameters ({found['dtype']}); heads: {heads}")
+    return 0
+
+
+def export_model(arguments: Arguments) -> int:
+    """A run's model in the public format."""
+    checkpoint = arguments.take("checkpoint") or "best"
+    run, target = _two(arguments, "export", "RUN DIR", "the run and the folder to make")
+    from transformer_zoo.experiments.exporting import export_model as write
+
+    _require_plugins(run)
+    found = write(run, target, checkpoint=checkpoint)
+    if arguments.has("--json"):
+        print(json.dumps(found, ensure_ascii=False))
+        return 0
+    print(f"{found['folder']}: {', '.join(found['architectures'])} with {found['parameters']:,} parameters ({found['dtype']})")
+    for check, outcome in found["checks"].items():
+        print(f"checked {check}: {outcome}")
+    return 0
 
 
 # --- shared -------------------------------------------------------------------------------------------------------------------------
+
+
+def _two(arguments: Arguments, command: str, usage: str, meaning: str) -> tuple[Path, Path]:
+    """The two places a command is given."""
+    if len(arguments.words) != 2 or any("=" in word and not Path(word).exists() for word in arguments.words):
+        raise ConfigError(f"{command}: name {meaning}: transformer-zoo {command} {usage}")
+    first, second = map(Path, arguments.words)
+    return first, second
 
 
 def _run_of(arguments: Arguments) -> Path:

@@ -184,21 +184,26 @@ COMMANDS = {
         ),
         Command(
             "import",
-            "read a model in the Hugging Face format (not available yet)",
-            "SOURCE DEST",
-            "Not available in this version.",
-            ("import path/to/model runs/imported",),
-            "actions:not_available",
+            "make a run of a model in the Hugging Face format",
+            "DIR RUN",
+            "Reads config.json, the safetensors weights and tokenizer.json of a folder; no code of a model is run, no pickle is read.\n"
+            "`generate run=RUN`, `train init_from=RUN` and `export RUN` take the run; export gives back what was read, bit for bit.",
+            ("import path/to/bert-base-uncased runs/bert", "import path/to/gpt2 runs/gpt2 --json"),
+            "actions:import_model",
+            (JSON,),
             takes_overrides=False,
         ),
         Command(
             "export",
-            "write a model in the Hugging Face format (not available yet)",
-            "RUN DEST",
-            "Not available in this version.",
-            ("export runs/mine path/to/model",),
-            "actions:not_available",
+            "write a model in the Hugging Face format",
+            "RUN DIR [checkpoint=best]",
+            "Writes config.json, model.safetensors and the tokenizer of a run, trained or imported, reads them and compares scores: with our own\n"
+            "importer, and with the package transformers where it is installed.",
+            ("export runs/mine path/to/model", "export runs/mine path/to/model checkpoint=latest --json"),
+            "actions:export_model",
+            (JSON,),
             takes_overrides=False,
+            keys=("checkpoint",),
         ),
     )
 }

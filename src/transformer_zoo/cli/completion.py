@@ -16,7 +16,7 @@ from transformer_zoo.experiments.hints import did_you_mean
 HIDDEN = "_complete"
 """The word by which scripts ask; what follows is the line up to the cursor, word by word."""
 
-ROOT_KEYS = ("seed", "device", "run_dir", "init_from", "resume", "name")
+ROOT_KEYS = ("seed", "device", "run_dir", "init_from", "init_part", "resume", "name")
 """Settings that stand in no group."""
 
 _BASH = """_transformer_zoo() {

@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -48,14 +48,16 @@ class Tokenizer:
     """Text to token ids and back. `specials=True` reads the spelling of a special token in the text as that token; data preparation
     passes False, because a text that happens to contain `[SEP]` means the characters."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, specials: Mapping[str, str] | None = None) -> None:
         backend.no_truncation()
         backend.no_padding()
         self._backend = backend
+        self._named = dict(specials or {})
 
     @classmethod
-    def load(cls, path: Path | str) -> Self:
-        """Read a `tokenizer.json`.
+    def load(cls, path: Path | str, *, specials: Mapping[str, str] | None = None) -> Self:
+        """Read a `tokenizer.json`. `specials` spells special tokens by role (pad, unknown, begin, end, cls, sep, mask) that the usual spellings do
+        not find.
 
         Raises:
             DataError: the file is missing or no tokenizer.
@@ -64,7 +66,7 @@ class Tokenizer:
         if not path.is_file():
             raise DataError(f"there is no tokenizer file {path.absolute()} (current folder: {Path.cwd()})")
         try:
-            return cls(Backend.from_str(path.read_text(encoding="utf-8")))
+            return cls(Backend.from_str(path.read_text(encoding="utf-8")), specials)
         except Exception as problem:  # the library raises bare Exception
             raise DataError(f"{path.absolute()} is no tokenizer.json: {problem}") from problem
 
@@ -77,13 +79,19 @@ class Tokenizer:
         """SHA-256 of the tokenizer's JSON."""
         return hashlib.sha256(self._backend.to_str().encode()).hexdigest()
 
+    def reads_like(self, other: "Tokenizer") -> bool:
+        """Whether both give every text the same ids; what a template puts around a text aside."""
+        mine, theirs = (json.loads(one._backend.to_str()) | {"post_processor": None} for one in (self, other))
+        return mine == theirs
+
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """Its size and special tokens; a tokenizer file without padding pads with its end or unknown token, which `valid` hides."""
         tokens = self._backend.get_vocab(with_added_tokens=True)
         if not tokens:
             raise DataError("the tokenizer has no tokens")
-        found = {role: next((tokens[s] for s in spellings if s in tokens), None) for role, spellings in _SPELLINGS.items()}
+        named = {role: (self._named[role],) if role in self._named else () for role in _SPELLINGS}
+        found = {role: next((tokens[s] for s in (*named[role], *usual) if s in tokens), None) for role, usual in _SPELLINGS.items()}
         pad = next((i for i in (found.pop("pad"), found["end"], found["unknown"]) if i is not None), 0)
         spelled = itertools.takewhile(tokens.__contains__, map(SENTINEL.format, itertools.count()))
         return Vocabulary(
@@ -99,12 +107,18 @@ class Tokenizer:
             return self
         backend = Backend.from_str(self._backend.to_str())
         backend.add_special_tokens([SENTINEL.format(i) for i in range(count)])
-        return Tokenizer(backend)
+        return Tokenizer(backend, self._named)
 
     def encode(self, text: str, *, specials: bool = True) -> list[int]:
         """Token ids of a text; nothing is added."""
         self._backend.encode_special_tokens = not specials
         ids: list[int] = self._backend.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def encode_whole(self, text: str) -> list[int]:
+        """Token ids of a text with what the tokenizer's own template puts around it, such as [CLS] and [SEP]; published tokenizers have one."""
+        self._backend.encode_special_tokens = False
+        ids: list[int] = self._backend.encode(text, add_special_tokens=True).ids
         return ids
 
     def encode_batch(self, texts: Sequence[str], *, specials: bool = True) -> list[list[int]]:

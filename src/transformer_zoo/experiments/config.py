@@ -79,16 +79,20 @@ class ExperimentConfig(Config):
     """The run's folder; null: a new one under runs/."""
     init_from: str | None = None
     """A run or checkpoint whose weights the model starts with."""
+    init_part: str | None = None
+    """The part of that model to take, by its name, such as discriminator; null: the whole of it."""
     resume: Annotated[str, OneOf("auto", "must", "never")] = "auto"
     """Whether to go on from checkpoints in `run_dir`: auto where there are any, must or fail, or never."""
 
     def problems(self) -> list[str]:
-        """Names that cannot become folders."""
+        """Names that cannot become folders, parts of nothing."""
         found = []
         if problem := name_problem(self.name):
             found.append(f"name: {problem}")
         if self.run_dir is not None and (problem := path_problem(self.run_dir)):
             found.append(f"run_dir: {problem}")
+        if self.init_part is not None and self.init_from is None:
+            found.append(f"init_part={self.init_part} is a part of nothing: name a run by init_from")
         return found
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,18 @@ from transformer_zoo.data.tokenizers import Tokenizer
 from transformer_zoo.errors import CheckpointError, ConfigError, RunNotFoundError, StoppedError, ZooError
 from transformer_zoo.evaluation.base import EvaluationConfig, EvaluationContext
 from transformer_zoo.experiments import assemble, plugins
+from transformer_zoo.experiments.catalog import kind_of
 from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.experiments.convert import from_dict, to_dict
+from transformer_zoo.experiments.imported import is_imported
+from transformer_zoo.experiments.initial_weights import start_from
+from transformer_zoo.experiments.loaded import LoadedModel, wants_of
 from transformer_zoo.experiments.safety import masked
+from transformer_zoo.experiments.texts import OwnTexts
+from transformer_zoo.interop.families import FAMILIES
 from transformer_zoo.models.base import Model
 from transformer_zoo.objectives.base import Objective
+from transformer_zoo.records import TranslationBatch, TranslationInputs
 from transformer_zoo.training.checkpoints import Identity, config_differences
 from transformer_zoo.training.environment import environment
 from transformer_zoo.training.parallel import World
@@ -157,8 +164,8 @@ class _Experiment:
         torch.manual_seed(self.config.seed)
         model = assemble.build_model(self.config.model, self.data.vocabulary.size, self.objective.needs().heads)
         if self.config.init_from is not None:
-            source = load_weights(model, Path(self.config.init_from), strict=False)
-            logger.info("starting from the weights of %s", source)
+            settings, part = to_dict(self.config.model), self.config.init_part
+            start_from(model, Path(self.config.init_from), settings=settings, tokenizer=self.data.tokenizer, part=part)
         return model
 
     def _build_stream(self) -> TrainingStream:
@@ -281,17 +288,17 @@ def _log_file(run: RunFolder, world: World) -> Iterator[None]:
 
 
 @dataclass(kw_only=True)
-class LoadedRun:
+class LoadedRun(LoadedModel):
     """A run read back: its settings, tokenizer and model with the weights it ended with."""
 
-    path: Path
     config: ExperimentConfig
     tokenizer: Tokenizer
-    objective_config: Any
-    model: Model
-    device: torch.device
-    step: str
-    """The checkpoint's name."""
+
+    def kept(self) -> "LoadedRun":
+        """The same with the part of the model that one keeps after training, and its heads."""
+        model = self.model.kept
+        heads = {name: need for name, need in self.heads.items() if name in model.all_heads()}
+        return replace(self, model=model, model_config=self.model_config.kept(), heads=heads, primary=next(iter(heads), None))
 
     def context(self) -> tuple[DataModule, Objective]:
         """The run's data and objective, opened anew."""
@@ -307,6 +314,11 @@ def read_config(path: Path) -> ExperimentConfig:
         RunNotFoundError: there is no run at `path`.
     """
     file = path / "config.yaml"
+    if is_imported(path):
+        raise ConfigError(
+            f"run={path}: this is an imported model, which has no data and no training settings of its own; train from its weights with "
+            f"init_from={path} and measure that run"
+        )
     if not file.is_file():
         raise RunNotFoundError(f"run={path}: there is no run there (no {file.absolute()}); `transformer-zoo train` makes one under runs/")
     try:
@@ -332,10 +344,35 @@ def load_run(path: Path, *, device: str = "auto", checkpoint: str = "best") -> L
         data = build_data(config.data, config.tokenizer, needs=needs, cache_dir=assemble.cache_folder(), tokenizer=tokenizer)
         n_classes = len(data.label_names or data.tag_names or [])
     objective = config.objective.build(vocabulary=tokenizer.vocabulary, n_classes=n_classes)
-    model = assemble.build_model(config.model, tokenizer.vocabulary.size, objective.needs().heads)
+    heads = objective.needs().heads
+    model = assemble.build_model(config.model, tokenizer.vocabulary.size, heads)
     source = load_weights(model, path, which=checkpoint)
+    model = model.to(where).eval()
     return LoadedRun(
-        path=path, config=config, tokenizer=tokenizer, objective_config=config.objective, model=model.to(where).eval(), device=where, step=source.name
+        path=path,
+        config=config,
+        tokenizer=tokenizer,
+        model=model,
+        model_config=config.model,
+        heads=heads,
+        primary=next(iter(heads), None),
+        device=where,
+        step=source.name,
+        text_form=OwnTexts(
+            model=model,
+            tokenizer=tokenizer,
+            device=where,
+            framed=needs.framed,
+            ends_sources=needs.inputs is TranslationInputs,
+            begins_document=config.data.packing == "separate",  # rows then begin where documents do; elsewhere a row begins anywhere
+            window=config.data.sequence_length,
+            start=needs.start,
+            reads_specials=needs.batch is not TranslationBatch,  # a text with [MASK] or sentinels in it
+        ),
+        wants=wants_of(config.model, heads),
+        origin=f"trained with objective={kind_of(type(config.objective))}",
+        family=next((family for family in FAMILIES.values() if config.recipe.model in family.recipes), None),
+        ids={"pad_token_id": tokenizer.vocabulary.specials.pad},
     )
 
 

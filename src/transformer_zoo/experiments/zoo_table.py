@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from transformer_zoo.experiments import assemble, config_tree, words
-from transformer_zoo.experiments.compose import experiment
 from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.experiments.describe import count_parameters
 from transformer_zoo.models.base import TransformerConfig
@@ -16,8 +15,6 @@ This page is written by `python scripts/zoo_table.py`; a test compares it with t
 
 A choice's settings stand in brackets where they are not its default. *Parity* names the implementation that the tests hold a model equal to:
 hidden states and scores within 1e-5, loss and gradients within 1e-4, at several odd shapes.
-
-## What each is made of
 """
 SIZES = """## The sizes their papers name
 
@@ -29,6 +26,8 @@ COLUMNS = ("model", "layout", "positions", "norm", "attention", "feed-forward", 
 
 def markdown() -> str:
     """The whole page."""
+    from transformer_zoo.experiments.compose import experiment
+
     configs = {name: experiment([f"model={name}"]) for name in config_tree.options("model", config_tree.roots())}
     rows = [row(name, config) for name, config in configs.items()]
     sizes = [line for name, config in configs.items() for line in sizes_of(name, config)]
@@ -59,6 +58,8 @@ def row(name: str, config: ExperimentConfig) -> list[str]:
 
 def sizes_of(name: str, config: ExperimentConfig) -> list[list[str]]:
     """One model's published sizes with their parameters."""
+    from transformer_zoo.experiments.compose import experiment
+
     lines = []
     for size in config.recipe.sizes:
         model_config = experiment([f"model={name}", f"model/size={size}"]).model

@@ -6,7 +6,7 @@ caches. Decoding many rows at once gives each row the tokens it would get alone.
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Protocol
@@ -46,7 +46,7 @@ class Generated:
     token_ids: list[int]
     """New tokens, without the prompt and without the end token."""
     log_probability: float
-    """Natural log of the model's own probability of the new tokens, the end token included where it came."""
+    """Natural log of the model's own probability of the new tokens, the end token included where it came; forced tokens count as certain."""
     score: float
     """What the search ranked by: the log-probability, divided by the length penalty in a beam search."""
     ended: bool
@@ -65,6 +65,10 @@ class Request(ABC):
     """The token after which a row is finished."""
     forbidden: tuple[int, ...] = ()
     """Tokens that never come, such as padding."""
+    forced_first: int | None = None
+    """The first new token of every row, whatever the model would say (the language of a translation, say); None: the model's own."""
+    forced_last: bool = False
+    """Whether a row that comes to its limit has the end token there."""
     index: Sequence[int] | None = None
     """Each row's own number, the key of its random draws; None: 0, 1, 2 …"""
     window: int | None = None
@@ -155,6 +159,8 @@ class GenerationConfig(Config, ABC):
     """New tokens a row may get, at least 1; null: 100 after a prompt, 50 more than its source in a translation."""
     min_new_tokens: NaturalInt = 0
     """New tokens before the end token may come."""
+    no_repeat_ngram: NaturalInt = 0
+    """No sequence of this many tokens comes twice in a row with its prompt (Paulus et al. 2018, https://arxiv.org/abs/1705.04304); 0: any may."""
 
     @abstractmethod
     def build(self, *, seed: int = 0) -> "Generator":
@@ -186,6 +192,51 @@ def checked(logits: Tensor) -> Tensor:
     if bool(logits.log_softmax(-1).isnan().any()):
         raise NumericError("the model's scores for the next token are not finite: its weights are damaged or its training diverged")
     return logits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constraints:
+    """Which tokens may come now."""
+
+    request: Request
+    min_new_tokens: int
+    no_repeat_ngram: int
+
+    def __call__(self, scores: Tensor, taken: Tensor, limits: Tensor, rows: Callable[[], Sequence[Sequence[int]]]) -> Tensor:
+        """Scores [A, V], with −inf for tokens that may not come and 0 for one that must. Each row has `taken` [A] new tokens of at most `limits` [A];
+        `rows` gives all its tokens so far."""
+        request, scores = self.request, scores.clone()
+        if request.forbidden:
+            scores[:, list(request.forbidden)] = float("-inf")
+        if request.end is not None and self.min_new_tokens:
+            scores[:, request.end] = scores[:, request.end].masked_fill(taken < self.min_new_tokens, float("-inf"))
+        if self.no_repeat_ngram:
+            for row, tokens in enumerate(rows()):
+                scores[row, list(completing(tokens, self.no_repeat_ngram))] = float("-inf")
+        for token, there in self._forced(taken, limits):
+            scores[there] = float("-inf")
+            scores[there, token] = 0.0
+        return scores
+
+    def is_forced(self, taken: Tensor, limits: Tensor) -> Tensor:
+        """[A] whether a row's next token is no choice."""
+        found = torch.zeros_like(taken, dtype=torch.bool)
+        for _, there in self._forced(taken, limits):
+            found = found | there
+        return found
+
+    def _forced(self, taken: Tensor, limits: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """Tokens that must come, and the rows [A] in which they must; where there are two, the later one."""
+        if self.request.forced_first is not None:
+            yield self.request.forced_first, taken == 0
+        if self.request.forced_last and self.request.end is not None:
+            yield self.request.end, taken == limits - 1
+
+
+def completing(tokens: Sequence[int], n: int) -> set[int]:
+    """What would complete a sequence of `n` tokens that has come already."""
+    last = list(tokens[len(tokens) - n + 1 :])
+    return {tokens[i + n - 1] for i in range(len(tokens) - n + 1) if list(tokens[i : i + n - 1]) == last}
 
 
 def fitting_window(tokens: Sequence[int], max_length: int | None) -> list[int]:

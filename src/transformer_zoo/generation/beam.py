@@ -9,6 +9,7 @@ from einops import rearrange
 from torch import Tensor
 
 from transformer_zoo.generation.base import (
+    Constraints,
     DecodableModel,
     Generated,
     GenerationConfig,
@@ -32,8 +33,9 @@ class BeamConfig(GenerationConfig):
     length_penalty: NonNegativeFloat = 0.6
     """Exponent alpha of the length penalty: 0 prefers short answers, more prefers longer ones."""
     length_penalty_form: Annotated[str, OneOf("gnmt", "power")] = "gnmt"
-    """`gnmt`: ((5 + length) / 6)^alpha, as in the 2017 Transformer (https://arxiv.org/abs/1609.08144); `power`: length^alpha. The length
-    counts new tokens, the end token included."""
+    """`gnmt`: ((5 + length) / 6)^alpha, as in the 2017 Transformer (https://arxiv.org/abs/1609.08144); `power`: length^alpha, as in
+    transformers. The length counts new tokens, the end token included. They also part at a row's limit: with `gnmt` a hypothesis that is cut off
+    there is an answer only where none has finished, with `power` it competes with the finished ones by its score."""
     early_stopping: Annotated[str, OneOf("always", "heuristic", "never")] = "heuristic"
     """When a row with `beam_size` finished hypotheses stops. `always`: at once. `heuristic`: when no running hypothesis, at its present
     length, beats the worst finished one. `never`: when none could even at the most favourable length. (`True`, `False` and "never" in
@@ -62,6 +64,7 @@ class _Beams:
     finished_log_p: Tensor  # [A, k]
     finished_tokens: Tensor  # [A, k, L]
     finished_lengths: Tensor  # [A, k] the end token included
+    finished_ended: Tensor  # [A, k] False where the limit cut one off
 
     def select(self, keep: Tensor) -> None:
         for name, value in vars(self).items():
@@ -76,6 +79,7 @@ class BeamSearch(Generator):
     def __init__(self, config: BeamConfig) -> None:
         self.config = config
         self.penalty = length_penalty(config.length_penalty_form, config.length_penalty)
+        self.cut_off_competes = config.length_penalty_form == "power"
 
     def generate(self, model: DecodableModel, request: Request) -> list[Generated]:
         return [hypotheses[0] for hypotheses in self.search(model, request)]
@@ -88,13 +92,14 @@ class BeamSearch(Generator):
             return answers
         k, longest = self.config.beam_size, max(limits)
         beams = self._start(limits, k, longest, request.device)
+        constraints = Constraints(request=request, min_new_tokens=self.config.min_new_tokens, no_repeat_ngram=self.config.no_repeat_ngram)
         capacity = max(len(prefix) for prefix in request.prefixes) + longest
         with inference(model):
             logits, state = model.start(request.inputs(range(len(request)), request.prefixes), capacity=capacity)
             state.select(torch.arange(len(request), device=logits.device).repeat_interleave(k))
             logits = checked(logits).repeat_interleave(k, dim=0)
             for length in range(1, longest + 1):
-                parents = self._advance(beams, self._log_probabilities(logits, request, length), length, request.end)  # [A, k]
+                parents = self._advance(beams, self._log_probabilities(logits, beams, constraints, length), length, request.end)  # [A, k]
                 done = self._done(beams, length)
                 for place in done.nonzero().squeeze(1).tolist():
                     answers[int(beams.rows[place])] = self._answer(beams, place, length)
@@ -123,16 +128,19 @@ class BeamSearch(Generator):
             finished_log_p=empty.clone(),
             finished_tokens=tokens.clone(),
             finished_lengths=lengths,
+            finished_ended=torch.zeros_like(lengths, dtype=torch.bool),
         )
 
-    def _log_probabilities(self, logits: Tensor, request: Request, length: int) -> Tensor:
+    def _log_probabilities(self, logits: Tensor, beams: _Beams, constraints: Constraints, length: int) -> Tensor:
         """[A·k, V] float32, -inf for tokens that may not come now."""
-        log_p = logits.float().log_softmax(-1)
-        if request.forbidden:
-            log_p[:, list(request.forbidden)] = IMPOSSIBLE
-        if request.end is not None and length <= self.config.min_new_tokens:
-            log_p[:, request.end] = IMPOSSIBLE
-        return log_p
+        limits = beams.limits.repeat_interleave(beams.scores.shape[1])  # [A·k]
+        prefixes = constraints.request.prefixes
+
+        def rows() -> list[list[int]]:
+            written = zip(beams.rows.tolist(), beams.tokens[:, :, : length - 1].tolist(), strict=True)
+            return [[*prefixes[row], *tokens] for row, hypotheses in written for tokens in hypotheses]
+
+        return constraints(logits.float().log_softmax(-1), torch.full_like(limits, length - 1), limits, rows)
 
     def _advance(self, beams: _Beams, log_p: Tensor, length: int, end: int | None) -> Tensor:
         """Extends the running hypotheses by one token; [A, k] which of the old ones each new one extends."""
@@ -142,7 +150,8 @@ class BeamSearch(Generator):
         parent, token = place // vocabulary, place % vocabulary
         ends = token == end if end is not None else torch.zeros_like(token, dtype=torch.bool)
 
-        self._finish(beams, best.masked_fill(~ends, IMPOSSIBLE)[:, :k], parent[:, :k], length)
+        stops = ends | (beams.limits <= length)[:, None] if self.cut_off_competes else ends
+        self._finish(beams, best.masked_fill(~stops, IMPOSSIBLE)[:, :k], parent[:, :k], token[:, :k], ends[:, :k], length)
 
         order = ends.int().argsort(dim=-1, stable=True)[:, :k]  # those that go on first, the best of them first
         beams.scores = best.masked_fill(ends, IMPOSSIBLE).gather(1, order)
@@ -151,8 +160,8 @@ class BeamSearch(Generator):
         beams.tokens[:, :, length - 1] = token
         return parent
 
-    def _finish(self, beams: _Beams, log_p: Tensor, parent: Tensor, length: int) -> None:
-        """Puts candidates that end now (log_p above -inf) among the finished hypotheses and keeps the best k of all."""
+    def _finish(self, beams: _Beams, log_p: Tensor, parent: Tensor, token: Tensor, ends: Tensor, length: int) -> None:
+        """Puts candidates [A, k] that end now (log_p above -inf) among the finished hypotheses and keeps the best k of all."""
         if not bool((log_p > IMPOSSIBLE).any()):
             return
         scores = torch.cat([beams.finished_scores, log_p / self.penalty(length)], dim=1)  # [A, 2k]
@@ -160,7 +169,10 @@ class BeamSearch(Generator):
         beams.finished_log_p = torch.cat([beams.finished_log_p, log_p], dim=1).gather(1, chosen)
         lengths = torch.cat([beams.finished_lengths, torch.full_like(parent, length)], dim=1)
         beams.finished_lengths = lengths.gather(1, chosen)
-        beams.finished_tokens = _gathered(torch.cat([beams.finished_tokens, _gathered(beams.tokens, parent)], dim=1), chosen)
+        beams.finished_ended = torch.cat([beams.finished_ended, ends], dim=1).gather(1, chosen)
+        tokens = _gathered(beams.tokens, parent)
+        tokens[:, :, length - 1] = token
+        beams.finished_tokens = _gathered(torch.cat([beams.finished_tokens, tokens], dim=1), chosen)
 
     def _done(self, beams: _Beams, length: int) -> Tensor:
         """[A] rows that can stop: at their limit, with nothing left to extend, or as `early_stopping` says."""
@@ -174,10 +186,11 @@ class BeamSearch(Generator):
 
     def _answer(self, beams: _Beams, place: int, length: int) -> list[Generated]:
         finished = [
-            Generated(token_ids=tokens[: count - 1], log_probability=log_p, score=score, ended=True)
-            for tokens, count, log_p, score in zip(
+            Generated(token_ids=tokens[: count - ended], log_probability=log_p, score=score, ended=ended)
+            for tokens, count, ended, log_p, score in zip(
                 beams.finished_tokens[place].tolist(),
                 beams.finished_lengths[place].tolist(),
+                beams.finished_ended[place].tolist(),
                 beams.finished_log_p[place].tolist(),
                 beams.finished_scores[place].tolist(),
                 strict=True,

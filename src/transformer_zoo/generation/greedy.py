@@ -4,11 +4,13 @@ import logging
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from transformer_zoo.generation.base import (
+    Constraints,
     DecodableModel,
     Generated,
     GenerationConfig,
@@ -42,9 +44,10 @@ class StepwiseGenerator(Generator):
     continuation may be longer than the model's longest input; every row does so at its own length, whatever stands beside it.
     """
 
-    def __init__(self, *, max_new_tokens: int | None, min_new_tokens: int) -> None:
-        self.max_new_tokens = max_new_tokens
-        self.min_new_tokens = min_new_tokens
+    def __init__(self, config: GenerationConfig) -> None:
+        self.max_new_tokens = config.max_new_tokens
+        self.min_new_tokens = config.min_new_tokens
+        self.no_repeat_ngram = config.no_repeat_ngram
 
     @abstractmethod
     def choose(self, logits: Tensor, index: Tensor, step: Tensor) -> Tensor:
@@ -85,6 +88,8 @@ class StepwiseGenerator(Generator):
         if longest is not None:
             room = [min(space, longest - len(w) + 1) for space, w in zip(room, windows, strict=True)]
         device = request.device
+        constraints = Constraints(request=request, min_new_tokens=self.min_new_tokens, no_repeat_ngram=self.no_repeat_ngram)
+        limits = torch.tensor([rows[i].limit for i in chosen], device=device)  # [A]
         left = torch.tensor(room, device=device)  # [A] tokens each active row may still choose here
         index = torch.tensor([request.row_index[i] for i in chosen], device=device)  # [A]
         step = torch.tensor([rows[i].new for i in chosen], device=device)  # [A]
@@ -98,8 +103,10 @@ class StepwiseGenerator(Generator):
         logits, state = model.start(request.inputs(chosen, windows), capacity=max(len(w) for w in windows) + steps)
         logits = checked(logits)
         for at in range(steps):
-            tokens = self.choose(self._allowed(logits, request, step), index, step)  # [A]
-            log_probability[active] += logits.log_softmax(-1).gather(1, tokens[:, None]).squeeze(1)
+            so_far = partial(_so_far, rows, chosen, active, new[:, :at])
+            tokens = self.choose(constraints(logits, step, limits, so_far), index, step)  # [A]
+            chances = logits.log_softmax(-1).gather(1, tokens[:, None]).squeeze(1)
+            log_probability[active] += chances.masked_fill(constraints.is_forced(step, limits), 0.0)
             new[active, at] = tokens
             taken[active] += 1
             step, left = step + 1, left - 1
@@ -110,7 +117,8 @@ class StepwiseGenerator(Generator):
                 break
             if len(going) < len(active):
                 state.select(going)
-                active, tokens, index, step, left = active[going], tokens[going], index[going], step[going], left[going]
+                active, tokens, index = active[going], tokens[going], index[going]
+                step, left, limits = step[going], left[going], limits[going]
             logits = model.step(tokens, state)
 
         columns = zip(new.tolist(), taken.tolist(), ended.tolist(), log_probability.tolist(), strict=True)
@@ -120,14 +128,10 @@ class StepwiseGenerator(Generator):
             rows[i].ended = is_over
             rows[i].log_probability += log_p
 
-    def _allowed(self, logits: Tensor, request: Request, step: Tensor) -> Tensor:
-        """The logits with −inf for tokens that may not come now."""
-        logits = logits.clone()
-        if request.forbidden:
-            logits[:, list(request.forbidden)] = float("-inf")
-        if request.end is not None and self.min_new_tokens:
-            logits[:, request.end] = logits[:, request.end].masked_fill(step < self.min_new_tokens, float("-inf"))
-        return logits
+
+def _so_far(rows: Sequence[_Row], chosen: Sequence[int], active: Tensor, new: Tensor) -> list[list[int]]:
+    """All tokens of each active row: those it had, and its new ones, a row of `new` [n, t]."""
+    return [[*rows[chosen[i]].tokens, *more] for i, more in zip(active.tolist(), new[active].tolist(), strict=True)]
 
 
 @dataclass(kw_only=True)
@@ -135,7 +139,7 @@ class GreedyConfig(GenerationConfig):
     """The likeliest token, again and again."""
 
     def build(self, *, seed: int = 0) -> "Greedy":
-        return Greedy(max_new_tokens=self.max_new_tokens, min_new_tokens=self.min_new_tokens)
+        return Greedy(self)
 
 
 class Greedy(StepwiseGenerator):

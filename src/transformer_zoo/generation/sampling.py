@@ -32,7 +32,7 @@ class Sampler(StepwiseGenerator):
     order, changes nothing."""
 
     def __init__(self, config: SamplingConfig, *, seed: int) -> None:
-        super().__init__(max_new_tokens=config.max_new_tokens, min_new_tokens=config.min_new_tokens)
+        super().__init__(config)
         self.temperature = config.temperature
         self.top_k = config.top_k
         self.top_p = config.top_p

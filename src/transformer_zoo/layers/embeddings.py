@@ -35,6 +35,8 @@ class TokenEmbeddingsConfig(EmbeddingsConfig):
 
     width: PositiveInt | None = None
     """Features of the table; null: d_model. Smaller factorises it (ALBERT, https://arxiv.org/abs/1909.11942)."""
+    always_project: bool = False
+    """Whether a projection leads to d_model even where the table is as wide (ALBERT)."""
     scale: bool = False
     """Whether vectors are multiplied by the root of their width (Vaswani et al. 2017, section 3.4)."""
     n_segments: NaturalInt = 0
@@ -63,7 +65,7 @@ class TokenEmbeddings(nn.Module):
         self.scale = math.sqrt(self.width) if config.scale else 1.0
         self.norm = norm.build(self.width) if config.normalize else nn.Identity()
         self.dropout = nn.Dropout(dropout)
-        self.projection = nn.Linear(self.width, d_model) if self.width != d_model else nn.Identity()
+        self.projection = nn.Linear(self.width, d_model) if config.always_project or self.width != d_model else nn.Identity()
 
     def share(self, other: "TokenEmbeddings") -> None:
         """Uses the tables and the norm of `other`; the projection to d_model stays its own."""

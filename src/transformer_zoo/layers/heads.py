@@ -4,7 +4,7 @@ All share one forward: hidden states [B,T,D], `valid` [B,T] (False on padding; N
 vocabulary head runs; None: all). Each uses what concerns it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
 import torch
@@ -81,11 +81,13 @@ class MLMHeadConfig(VocabularyHeadConfig):
     """Whether the projection has a bias."""
     tied: bool = True
     """Whether the vocabulary matrix is the embedding table."""
+    narrow: bool = False
+    """Whether the projection leads to the embedding table's width also where the matrix is another one (ALBERT)."""
     bias: bool = True
     """Whether every token has a bias."""
 
     def build(self, *, d_model: int, vocab_size: int, embedding: nn.Embedding, norm: NormConfig) -> VocabularyHead:
-        width = embedding.embedding_dim if self.tied else d_model
+        width = embedding.embedding_dim if self.tied or self.narrow else d_model
         transform = Transform(d_model, width, self.activation, norm, bias=self.transform_bias)
         tied_to = embedding if self.tied else None
         return VocabularyHead(transform=transform, vocab_size=vocab_size, width=width, tied_to=tied_to, bias=self.bias)
@@ -114,6 +116,8 @@ class ClassifierConfig(Config):
     """Whether the pooled state passes a projection and an activation first (BERT's pooler)."""
     activation: Activation = "tanh"
     """After that projection."""
+    pair_activation: Activation | None = None
+    """After that of poolers and of heads of pairs, where it differs (BigBird); null: as `activation`."""
     transform_bias: bool = True
     """Whether that projection has a bias."""
     normalize: bool = False
@@ -127,11 +131,21 @@ class ClassifierConfig(Config):
     bias: bool = True
     """Whether every class has a bias."""
 
+    def for_pairs(self) -> "ClassifierConfig":
+        """These settings as poolers and heads of pairs have them."""
+        return replace(self, activation=self.pair_activation or self.activation)
+
+    def build_pair(self, *, d_model: int, n_classes: int, norm: NormConfig) -> "SequenceClassifier":
+        return SequenceClassifier(self.for_pairs(), d_model=d_model, n_classes=n_classes, norm=norm)
+
     def build_sequence(self, *, d_model: int, n_classes: int, norm: NormConfig) -> "SequenceClassifier":
         return SequenceClassifier(self, d_model=d_model, n_classes=n_classes, norm=norm)
 
     def build_token(self, *, d_model: int, n_classes: int, norm: NormConfig) -> "TokenClassifier":
         return TokenClassifier(self, d_model=d_model, n_classes=n_classes, norm=norm)
+
+    def build_pooler(self, *, d_model: int, norm: NormConfig) -> "Pooler":
+        return Pooler(self.for_pairs(), d_model=d_model, norm=norm)
 
     def build_detector(self, *, d_model: int, norm: NormConfig) -> "TokenDetector":
         return TokenDetector(self, d_model=d_model, norm=norm)
@@ -151,6 +165,18 @@ class ActivationLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.function(x)
+
+
+class Pooler(nn.Module):
+    """Hidden [B,T,D] -> [B,D]: one vector a sequence, what a classifier of sequences would look at."""
+
+    def __init__(self, config: ClassifierConfig, *, d_model: int, norm: NormConfig) -> None:
+        super().__init__()
+        self.pooling = config.pooling
+        self.pooler = config.build_transform(d_model, norm) if config.transform else nn.Identity()
+
+    def forward(self, hidden: Tensor, *, valid: Tensor | None, predict_at: Tensor | None) -> Tensor:
+        return self.pooler(pool(hidden, valid, self.pooling))
 
 
 class SequenceClassifier(nn.Module):

@@ -165,6 +165,23 @@ class RotaryConfig(PositionsConfig):
     """Base of the geometric angles; larger for longer contexts."""
     rotated_share: Annotated[float, Range(0, 1, open_minimum=True)] = 1.0
     """Share of each head's features that is turned."""
+    scaling: Annotated[str, OneOf("none", "linear", "llama3")] = "none"
+    """How angles are stretched for longer texts than a model was first trained on. `linear`: all of them are divided by `factor` (Chen et al. 2023,
+    https://arxiv.org/abs/2306.15595); `llama3`: only those that turn slowly (Grattafiori et al. 2024, https://arxiv.org/abs/2407.21783)."""
+    factor: PositiveFloat = 1.0
+    """By how much."""
+    original_length: PositiveInt = 8192
+    """`llama3`: tokens of the texts of the first training."""
+    low_frequency: PositiveFloat = 1.0
+    """`llama3`: angles with fewer turns than this within `original_length` are divided by the whole factor."""
+    high_frequency: PositiveFloat = 4.0
+    """`llama3`: angles with more turns than this stay; those between are blended."""
+
+    def problems(self) -> list[str]:
+        """Cross-field checks."""
+        if self.scaling == "llama3" and self.high_frequency <= self.low_frequency:
+            return [f"high_frequency={self.high_frequency:g} must exceed low_frequency={self.low_frequency:g}"]
+        return []
 
     def head_problems(self, head_width: int) -> list[str]:
         rotated = int(head_width * self.rotated_share)
@@ -181,7 +198,7 @@ class RotaryPositions(Positions):
 
     def __init__(self, config: RotaryConfig, shape: PositionShape) -> None:
         super().__init__()
-        self.theta = config.theta
+        self.config = config
         self.rotated_width = int(shape.head_width * config.rotated_share)
 
     def site(self, key: int, query_index: Tensor, key_index: Tensor) -> Site:
@@ -190,9 +207,21 @@ class RotaryPositions(Positions):
         return Site(query_rotation=rotation, key_rotation=rotation)
 
     def _rotation(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        angles = index.unsqueeze(-1) * _frequencies(self.theta, self.rotated_width, index.device)  # [T or B,T, R/2]
+        frequencies = stretched(_frequencies(self.config.theta, self.rotated_width, index.device), self.config)  # [R/2]
+        angles = index.unsqueeze(-1) * frequencies  # [T or B,T, R/2]
         angles = rearrange(angles, "t r -> 1 1 t r") if angles.dim() == 2 else rearrange(angles, "b t r -> b 1 t r")
         return angles.cos(), angles.sin()
+
+
+def stretched(frequencies: Tensor, config: RotaryConfig) -> Tensor:
+    """Angles per token [R/2] as the scaling makes them."""
+    if config.scaling == "none":
+        return frequencies
+    if config.scaling == "linear":
+        return frequencies / config.factor
+    turns = config.original_length * frequencies / (2 * math.pi)
+    kept = ((turns - config.low_frequency) / (config.high_frequency - config.low_frequency)).clamp(0, 1)  # 0: divided, 1: as it is
+    return kept * frequencies + (1 - kept) * frequencies / config.factor
 
 
 @dataclass(kw_only=True)

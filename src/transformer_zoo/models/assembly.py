@@ -70,11 +70,13 @@ def build_heads(config: TransformerConfig, heads: Mapping[str, HeadNeed], vocab_
     def build(need: HeadNeed) -> nn.Module:
         if need.kind == "vocabulary":
             return config.vocabulary_head.build(d_model=config.d_model, vocab_size=vocab_size, embedding=embedding, norm=parts.norm)
+        if need.kind == "pooler":
+            return config.classifier.build_pooler(d_model=config.d_model, norm=parts.norm)
         if need.kind == "detector":
             return config.classifier.build_detector(d_model=config.d_model, norm=parts.norm)
         assert need.n_classes is not None, f"a head of kind {need.kind} needs a number of classes"
         builders = {
-            "pair": config.classifier.build_sequence,
+            "pair": config.classifier.build_pair,
             "sequence": config.classifier.build_sequence,
             "token": config.classifier.build_token,
         }

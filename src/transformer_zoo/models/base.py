@@ -40,6 +40,10 @@ class ModelConfig(Config):
         """What is trained beside them, in words; None: nothing is."""
         return None
 
+    def kept(self) -> "ModelConfig":
+        """Settings of what one keeps after training: this model, unless a part of it serves training only."""
+        return self
+
     def build(self, *, vocab_size: int, heads: Mapping[str, HeadNeed]) -> "Model":
         """The model with the heads that an objective asks for, its parameters drawn from torch's global generator."""
         raise NotImplementedError("abstract")
@@ -136,6 +140,11 @@ class Model(nn.Module, ABC):
     @property
     def scorer(self) -> "Model":
         """The model whose heads score the vocabulary: this one, unless it is made of several."""
+        return self
+
+    @property
+    def kept(self) -> "Model":
+        """The model one keeps after training, as its settings' `kept` describes it."""
         return self
 
     def set_gradient_checkpointing(self, on: bool) -> None:

@@ -1,14 +1,14 @@
 """Two encoders: a small generator fills hidden tokens in, a discriminator tells which tokens are not the text's own (ELECTRA)."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, ClassVar
 
 from torch import Tensor, nn
 
 from transformer_zoo.layers.stacks import Stack
 from transformer_zoo.models.base import Model, TransformerConfig
-from transformer_zoo.models.encoder import Encoder
+from transformer_zoo.models.encoder import Encoder, EncoderConfig
 from transformer_zoo.models.parts import Parts
 from transformer_zoo.records import HeadNeed, Inputs, ReplacedTokenInputs, ReplacedTokenOutput
 from transformer_zoo.settings import Range
@@ -42,6 +42,9 @@ class GeneratorPairConfig(TransformerConfig):
     def beside(self) -> str | None:
         return f"generator of width {self.generator().d_model}"
 
+    def kept(self) -> EncoderConfig:
+        return EncoderConfig(**{f.name: getattr(self, f.name) for f in fields(EncoderConfig)})
+
     def problems(self) -> list[str]:
         """What does not fit, in the discriminator or in the generator."""
         found, generator = super().problems(), self.generator()
@@ -73,6 +76,10 @@ class GeneratorPair(Model):
     @property
     def scorer(self) -> Model:
         return self.generator
+
+    @property
+    def kept(self) -> Encoder:
+        return self.discriminator
 
     def forward(self, inputs: ReplacedTokenInputs) -> ReplacedTokenOutput:
         guessed = self.generator(replace(inputs.masked, predict_at=inputs.predict_at))

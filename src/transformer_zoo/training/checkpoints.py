@@ -41,7 +41,7 @@ MODEL, AVERAGED, OPTIMIZER, RNG, STATE, MANIFEST = (
 _NAME = re.compile(r"step-(\d{8,})")
 
 MAY_CHANGE = (
-    "device", "run_dir", "name", "resume", "init_from", "evaluation", "final_evaluation", "tracker",
+    "device", "run_dir", "name", "resume", "init_from", "init_part", "evaluation", "final_evaluation", "tracker",
     "training.steps", "training.tokens", "training.epochs",
     "training.seconds", "training.log_every", "training.evaluate_every", "training.checkpoint_every", "training.keep_last",
     "training.micro_batch_size", "training.compile", "training.gradient_checkpointing", "training.parallel", "training.n_workers",

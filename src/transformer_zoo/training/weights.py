@@ -9,15 +9,20 @@ from transformer_zoo.errors import CheckpointError
 from transformer_zoo.training.parallel import full_tensor, like_shard
 
 
-def model_weights(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and persistent buffers by name, on the CPU, each tensor under its first name. With sharded parameters every process must ask."""
-    weights: dict[str, Tensor] = {}
+def own_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and persistent buffers as they are in the model, each tensor once, under its first name."""
+    found: dict[str, Tensor] = {}
     seen: set[int] = set()
     for name, tensor in model.state_dict(keep_vars=True).items():
         if id(tensor) not in seen:
             seen.add(id(tensor))
-            weights[name] = full_tensor(tensor.detach()).cpu().contiguous()
-    return weights
+            found[name] = tensor
+    return found
+
+
+def model_weights(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and persistent buffers by name, on the CPU, each tensor under its first name. With sharded parameters every process must ask."""
+    return {name: full_tensor(tensor.detach()).cpu().contiguous() for name, tensor in own_tensors(model).items()}
 
 
 @torch.no_grad()
@@ -27,12 +32,7 @@ def load_model_weights(model: nn.Module, weights: Mapping[str, Tensor], source: 
     Raises:
         CheckpointError: strict, and a tensor is missing, left over or of another shape.
     """
-    own: dict[str, Tensor] = {}
-    seen: set[int] = set()
-    for name, tensor in model.state_dict(keep_vars=True).items():
-        if id(tensor) not in seen:
-            seen.add(id(tensor))
-            own[name] = tensor
+    own = own_tensors(model)
     misfits = [f"{name}: not in the file" for name in own.keys() - weights.keys()]
     misfits += [f"{name}: not in the model" for name in weights.keys() - own.keys()]
     fitting = [name for name in own if name in weights]  # in the model's order, so that all processes cut their shards in step

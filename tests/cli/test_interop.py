@@ -1,0 +1,99 @@
+"""`import`, `export` and what the other commands do with an imported run."""
+
+import json
+from pathlib import Path
+
+from cli.conftest import Zoo
+from interop.builders import bert, change_config, change_weights, gpt2
+
+SIZES = ("model.d_model=12", "model.n_layers=2", "model.n_heads=3", "model.d_ff=48", "model.max_length=16", "device=cpu")
+DATA = ("data.n_documents=40", "data.n_held_out=4", "data.sequence_length=16", "training.batch_size=8", "training.steps=2")
+
+
+def test_there_and_back(zoo: Zoo):
+    bert(Path("public"))
+    told = zoo("import", "public", "runs/bert")
+    assert (told.code, told.out) == (0, "runs/bert: bert with 3,087 parameters (float32); heads: vocabulary\n")
+    told = zoo("export", "runs/bert", "back")
+    assert told.code == 0
+    first, *checks = told.out.splitlines()
+    assert first == "back: BertForMaskedLM with 3,087 parameters (float32)"
+    assert [line.split(":")[0] for line in checks] == ["checked weights", "checked scores", "checked transformers"]
+    assert Path("back/tokenizer.json").read_bytes() == Path("public/tokenizer.json").read_bytes()
+    assert zoo("import", "public", "runs/bert").lines == ["transformer-zoo: runs/bert: there is something already; choose another name, or remove it"]
+
+
+def test_json_is_one_document(zoo: Zoo):
+    gpt2(Path("public"))
+    found = json.loads(zoo("import", "public", "run", "--json").out)
+    assert {key: found[key] for key in ("run", "model_type", "recipe", "heads", "dtype", "tokenizer")} == {
+        "run": "run",
+        "model_type": "gpt2",
+        "recipe": "gpt2",
+        "heads": ["vocabulary"],
+        "dtype": "float32",
+        "tokenizer": True,
+    }
+    written = json.loads(zoo("export", "run", "back", "--json").out)
+    assert written["architectures"] == ["GPT2LMHeadModel"]
+    assert set(written["checks"]) == {"weights", "scores", "transformers"}
+
+
+def test_an_imported_run_writes_and_fills(zoo: Zoo):
+    gpt2(Path("gpt2"))
+    bert(Path("bert"))
+    zoo("import", "gpt2", "writer")
+    zoo("import", "bert", "filler")
+    greedy = ("generation=greedy", "generation.max_new_tokens=3", "device=cpu")
+    found = json.loads(zoo("generate", "run=writer", "prompt=the king", *greedy, "--json").out)
+    assert found["texts"][0].startswith("the king")
+    assert zoo("generate", "run=writer", "prompt=the king", *greedy).out.strip() == found["texts"][0]
+    filled = json.loads(zoo("generate", "run=filler", "text=the [MASK] sleeps", "device=cpu", "--json").out)
+    assert len(filled["masks"][0]) == 5
+    told = zoo("generate", "run=filler", "prompt=the king", "device=cpu")
+    assert told.code == 2
+    assert "prompt=: filler holds a model of kind encoder imported from a model of type bert: give text=" in told.err
+
+
+def test_an_imported_run_is_not_measured(zoo: Zoo):
+    bert(Path("public"))
+    zoo("import", "public", "run")
+    told = zoo("evaluate", "run=run")
+    assert told.code == 2
+    assert "run=run: this is an imported model, which has no data and no training settings of its own" in told.lines[0]
+
+
+def test_training_goes_on_from_it(zoo: Zoo):
+    gpt2(Path("public"))
+    zoo("import", "public", "run")
+    for source, tokenizer in (("run", "run"), ("public", "run")):
+        told = zoo(
+            "train",
+            "model=gpt2",
+            *SIZES,
+            *DATA,
+            f"init_from={source}",
+            "tokenizer=file",
+            f"tokenizer.path={tokenizer}/tokenizer.json",
+            f"run_dir=on_{source}",
+        )
+        assert told.code == 0, told.err
+        assert ": 28 of the model's 28 tensors are taken" in told.err
+    told = zoo("train", "model=gpt2", *SIZES, *DATA, "model.d_ff=20", "init_from=run", "tokenizer=file", "tokenizer.path=run/tokenizer.json")
+    assert told.code == 5
+    assert "init_from=run: its tensors have other shapes than the model's" in told.lines[-1]
+    told = zoo("train", "model=gpt2", *SIZES, *DATA, "init_from=nowhere", "tokenizer=word")
+    assert told.code == 2
+    assert "init_from=nowhere: there is nothing there" in told.lines[-1]
+
+
+def test_exit_codes(zoo: Zoo):
+    bert(Path("public"))
+    change_weights(Path("public"), lambda tensors: dict(list(tensors.items())[1:]))
+    assert zoo("import", "public", "run").code == 5
+    change_config(Path("public"), hidden_act="mish")
+    assert zoo("import", "public", "run").code == 2
+    Path("public/tokenizer.json").write_text("{")
+    assert zoo("import", "public", "run").code == 3
+    assert zoo("import", "nothing", "run").code == 2
+    assert not Path("run").exists()
