@@ -101,6 +101,9 @@ def test_a_batch_without_global_tokens_is_a_plain_window():
     assert plain is not None
     assert band.places is None
     assert torch.equal(band.allowed, plain.allowed.repeat(3, 1, 1, 1))
+    with_global_tokens = band_of(lowered(WINDOW, operands(60)), 4)
+    assert with_global_tokens is not None
+    assert with_global_tokens.places is None, "the mask does not ask for them"
 
 
 @pytest.mark.parametrize("mask", [Causal(), Padding(), Everything(), Nothing(), WINDOW | Prefix(), Causal() | WINDOW])
@@ -124,12 +127,12 @@ def test_too_wide_too_many_or_cached_is_dense():
     everywhere = torch.ones(3, 64, dtype=torch.bool)
     many = replace(given, query_global=everywhere, key_global=everywhere)
     assert band_of(lowered(Window(2, 2) | GlobalTokens(), many), 4) is None
-    cached = MaskOperands(query_slots=torch.arange(60, 64), key_slots=torch.arange(64))
+    cached = MaskOperands(query_slots=torch.arange(24, 64), key_slots=torch.arange(64))
     assert band_of(lowered(Window(2, 0), cached), 4) is None
 
 
 def test_blocks_grow_with_the_window():
-    assert [block_size(reach) for reach in (1, 64, 65, 200, 256, 4000)] == [64, 64, 128, 128, 128, 256]
+    assert [block_size(reach) for reach in (1, 64, 65, 200, 256, 4000)] == [64, 64, 128, 256, 256, 256]
 
 
 class Largest(TorchDispatchMode):

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
 from operator import and_
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from transformer_zoo.layers.masks import BlockMask, Causal, Everything, Mask, MaskOperands
+from transformer_zoo.layers.masks import BlockMask, Causal, Everything, GlobalTokens, Mask, MaskOperands
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -46,11 +48,12 @@ class LoweredMask:
             return None
         return found[0], reduce(and_, (part for part in parts if part is not found[0]), Everything())
 
-    def once(self, name: str, make: Callable[[], Any]) -> Any:
+    def once(self, name: str, make: Callable[[], T]) -> T:
         """What a kernel prepares from this mask, made when it is first asked for and kept for the layers that share the mask."""
         if name not in self._known:
             self._known[name] = make()
-        return self._known[name]
+        known: T = self._known[name]
+        return known
 
 
 def given(dense: Tensor) -> LoweredMask:
@@ -109,8 +112,12 @@ class GlobalPlaces:
         return x.transpose(1, 2).index_put((self.rows, self.slots), picked.to(x.dtype)).transpose(1, 2)
 
 
-def global_places(operands: MaskOperands | None) -> GlobalPlaces | None:
-    """The places of a batch's global tokens; None where it has none."""
+def global_places(mask: LoweredMask) -> GlobalPlaces | None:
+    """The places of the batch's global tokens, where `mask` knows them; None where there are none."""
+    return mask.once("global places", lambda: _places(mask.operands) if GlobalTokens() in mask.expression.leaves() else None)
+
+
+def _places(operands: MaskOperands | None) -> GlobalPlaces | None:
     if operands is None or operands.query_global is None or not bool(operands.query_global.any()):
         return None
     is_global = operands.query_global  # [B, T]

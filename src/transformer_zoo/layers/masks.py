@@ -47,6 +47,10 @@ class Mask:
         """The masks whose intersection this is."""
         return (self,)
 
+    def leaves(self) -> tuple["Mask", ...]:
+        """All that is combined in it."""
+        return (self,)
+
     def dense(self, operands: "MaskOperands") -> Tensor:
         """Boolean, broadcastable to [B, H, T, S]."""
         return self.allows(operands.grid())
@@ -283,6 +287,9 @@ class Both(Mask):
     def conjuncts(self) -> tuple[Mask, ...]:
         return self.first.conjuncts() + self.second.conjuncts()
 
+    def leaves(self) -> tuple[Mask, ...]:
+        return self.first.leaves() + self.second.leaves()
+
 
 @dataclass(frozen=True)
 class Either(Mask):
@@ -305,3 +312,6 @@ class Either(Mask):
     def reach(self) -> Reach:
         (left, right), (other_left, other_right) = self.first.reach(), self.second.reach()
         return max(left, other_left), max(right, other_right)
+
+    def leaves(self) -> tuple[Mask, ...]:
+        return self.first.leaves() + self.second.leaves()

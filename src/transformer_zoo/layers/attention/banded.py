@@ -40,16 +40,16 @@ def band_of(mask: LoweredMask, block: int | None = None) -> Band | None:
     width = (n_left + 1 + n_right) * block
     if 2 * width > length:
         return None
-    places = mask.once("global places", lambda: global_places(mask.operands))
+    places = global_places(mask)
     if places is not None and 2 * (width + 2 * places.index.shape[1]) > length:
         return None
     return _cut(mask, block, n_left, n_right, places)
 
 
 def block_size(reach: int) -> int:
-    """Queries scored together, for a window of `reach` tokens on its wider side. Larger blocks score more that the mask forbids, smaller ones keep
-    the fused kernel waiting; these are the fastest on two CPU cores."""
-    return 64 if reach <= 64 else 128 if reach <= 256 else 256
+    """Queries scored together, for a window of `reach` tokens on its wider side. Larger blocks score more that the mask forbids, smaller ones copy
+    keys more often and keep the fused kernel waiting; these are among the fastest on two CPU cores."""
+    return 64 if reach <= 64 else 128 if reach <= 128 else 256
 
 
 def _cut(mask: LoweredMask, block: int, n_left: int, n_right: int, places: GlobalPlaces | None) -> Band:

@@ -106,6 +106,4 @@ def _candidates(row: int, n_blocks: int, limit: int) -> list[int]:
         return middle[:limit]
     if row - 2 > limit:
         return middle[:limit]
-    if row + 1 == limit:
-        return middle[: row - 2]
     return middle[: row - 2] + middle[row + 1 : limit]

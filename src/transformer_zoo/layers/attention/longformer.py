@@ -49,7 +49,7 @@ class LongformerAttention(MultiheadAttention):
         cache: AttentionCache | None = None,
     ) -> Tensor:
         mixed = self.mix(query_input, key_input, mask=mask, positions=positions, cache=cache)  # [B,H,T,E]
-        places = mask.once("global places", lambda: global_places(mask.operands))
+        places = global_places(mask)
         if places is None:
             # Training on several devices wants every parameter in every forward.
             mixed = mixed + 0 * self.qkv_global(query_input[:, :1]).sum()
