@@ -191,6 +191,7 @@ def test_full_attention_has_the_same_parameters():
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside torch
+@pytest.mark.slow
 def test_a_compiler_does_not_trace_the_draws():
     model = build("encoder", attention=attention("bigbird", block_size=2, n_random=1), max_length=64, n_layers=1)
     record = SequenceInputs(token_ids=tokens(length=40))
