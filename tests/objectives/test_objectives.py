@@ -191,6 +191,8 @@ def test_classes_of_texts_and_words():
     assert objective.needs().heads["classification"].n_classes == 3
     example = objective.prepare(labelled)
     assert isinstance(example.inputs, SequenceInputs)
+    assert example.inputs.global_positions is not None  # the first token stands for the text
+    assert example.inputs.global_positions.nonzero().tolist() == [[0, 0], [1, 0]]
     logits = torch.eye(3)[[2, 1]] * 5
     report = objective.evaluate(ModelOutput(hidden=logits, heads={"classification": logits}), example)
     assert report.sums["classification_accuracy"].tolist() == [1.0, 2.0]
@@ -201,6 +203,7 @@ def test_classes_of_texts_and_words():
     tagging = TaggingConfig().build(vocabulary=VOCABULARY, n_classes=2)
     example = tagging.prepare(tagged)
     assert example.counts == {"tagging": 2}
+    assert example.inputs.global_positions is None
     flat = torch.zeros(2, 9, 2)
     loss = tagging.loss(ModelOutput(hidden=flat, heads={"tagging": flat}), example).sums["tagging"]
     assert loss.item() == pytest.approx(2 * math.log(2))

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -37,8 +38,12 @@ class ClassObjective(Objective):
     def prepare(self, batch: Batch, *, training: bool = True) -> Example:
         assert isinstance(batch, TokenBatch)
         classes: Tensor = getattr(batch, self.field)
+        inputs = batch.sequence()
+        if classes.dim() == 1:  # the first token stands for the row; where attention is a window, it sees all (Longformer)
+            inputs.global_positions = torch.zeros_like(batch.valid)
+            inputs.global_positions[:, 0] = True
         return Example(
-            inputs=batch.sequence(),
+            inputs=inputs,
             targets={self.term: classes},
             counts={self.term: int((classes != IGNORED).sum())},
             tokens=int(batch.valid.sum()),
