@@ -20,7 +20,8 @@ SIZES = ["model.d_model=12", "model.n_layers=2", "model.n_heads=3", "model.d_ff=
 
 
 def settings_of(recipe: str, *overrides: str) -> Plain:
-    return to_dict(experiment([f"model={recipe}", "model/size=tiny", *SIZES, *overrides]).model)
+    """Those of the part one keeps after training."""
+    return to_dict(experiment([f"model={recipe}", "model/size=tiny", *SIZES, *overrides]).model.kept())
 
 
 def written_and_read(recipe: str, settings: Plain) -> Plain:
