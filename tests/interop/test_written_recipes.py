@@ -1,4 +1,4 @@
-"""Named models that write can be written as the family that has them: what it writes of their settings, it reads as the same settings."""
+"""Named models can be written as the family that has them: what a family writes of a recipe's settings, it reads as the same settings."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from transformer_zoo.experiments import config_tree
 from transformer_zoo.experiments.compose import experiment
 from transformer_zoo.experiments.convert import to_dict
 from transformer_zoo.experiments.exporting import spelt_out
@@ -15,7 +16,8 @@ from transformer_zoo.interop.families import FAMILIES
 from transformer_zoo.interop.writing import their_tensors
 from transformer_zoo.records import HeadNeed
 
-RECIPES = {recipe: family for name in ("bart", "gpt2", "llama", "marian", "openai-gpt", "t5") for recipe in (family := FAMILIES[name]).recipes}
+NAMED = config_tree.options("model", config_tree.roots())
+RECIPES = {recipe: family for family in FAMILIES.values() for recipe in family.recipes if recipe in NAMED}
 SIZES = ["model.d_model=12", "model.n_layers=2", "model.n_heads=3", "model.d_ff=48", "model.max_length=9", "model.vocab_size=31"]
 
 
