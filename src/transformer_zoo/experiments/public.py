@@ -121,7 +121,7 @@ def wishes(config: Mapping[str, Any], generation: Mapping[str, Any]) -> dict[str
 
 
 def known_ids(family: Family, config: Mapping[str, Any], generation: Mapping[str, Any]) -> dict[str, Any]:
-    """Special ids by their keys; what `generation_config.json` says wins, and the family's own stand where neither file has a key. What writing forces
+    """Special ids by their keys; what `generation_config.json` says wins, and the family's own stand where neither has a key. What writing forces
     and forbids is for that file alone to say, where there is one."""
     config = {**family.special_ids, **config}
     keys = ("decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id", "bos_token_id", "eos_token_id", "pad_token_id", "bad_words_ids")
