@@ -241,6 +241,23 @@ def test_a_text_begins_and_ends_as_the_files_say(tmp_path: Path):
         assert forced.get("forced_bos_token_id") in (None, written[0])
 
 
+@pytest.mark.parametrize("has_file", [True, False])
+@pytest.mark.parametrize("forced", [3, None, ...])
+def test_what_is_forced_by_older_files(forced: Any, has_file: bool, tmp_path: Path):
+    """What config.json says of it holds where there is no generation_config.json."""
+    texts(tmp_path)
+    builders.change_config(tmp_path, forced_eos_token_id=forced)
+    builders.change_weights(tmp_path, lambda found: found | {"final_logits_bias": torch.eye(len(builders.WORDS))[3:4] * -100})  # never ends by itself
+    if not has_file:
+        (tmp_path / "generation_config.json").unlink()
+    with parity.silent():
+        theirs = BartForConditionalGeneration.from_pretrained(tmp_path, attn_implementation="eager").eval()
+    written = theirs.generate(input_ids=torch.tensor([[5, 6, 7, 9]]), max_new_tokens=6, do_sample=False, num_beams=1)[0, 1:].tolist()
+    assert (written[-1] == 3) is (forced == 3 and not has_file)
+    ours = from_pretrained(tmp_path, device="cpu")
+    assert ours.generate("the old king sleeps", max_new_tokens=6) == " ".join(builders.WORDS[token] for token in written if token not in (0, 2, 3))
+
+
 def test_wishes_that_are_not_done_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     ours = texts(tmp_path, num_beams=4, length_penalty=2.0, no_repeat_ngram_size=3, repetition_penalty=1.2, early_stopping=False, max_length=20)
     ours.generate("the king", max_new_tokens=3, beam_size=4)

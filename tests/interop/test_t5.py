@@ -57,7 +57,7 @@ def test_a_head_of_its_own_is_seen_in_the_tensors(said: bool, tmp_path: Path):
     parity.saved(fresh, tmp_path / "theirs")
     head = torch.randn(37, 18, generator=torch.Generator().manual_seed(3))
     change_weights(tmp_path / "theirs", lambda found: _with_copies(found) | {"lm_head.weight": head})
-    change_config(tmp_path / "theirs", tie_word_embeddings=said, scale_decoder_outputs=...)
+    change_config(tmp_path / "theirs", tie_word_embeddings=said, scale_decoder_outputs=..., dense_act_fn=..., is_gated_act=...)
     with parity.silent():
         model = T5ForConditionalGeneration.from_pretrained(tmp_path / "theirs", attn_implementation="eager").eval()
     assert model.config.scale_decoder_outputs == said

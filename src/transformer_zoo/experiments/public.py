@@ -121,8 +121,11 @@ def wishes(config: Mapping[str, Any], generation: Mapping[str, Any]) -> dict[str
 
 
 def known_ids(family: Family, config: Mapping[str, Any], generation: Mapping[str, Any]) -> dict[str, Any]:
-    """Special ids by their keys; what `generation_config.json` says wins, and the family's own stand where neither file has a key."""
+    """Special ids by their keys; what `generation_config.json` says wins, and the family's own stand where neither has a key. What writing forces
+    and forbids is for that file alone to say, where there is one."""
     config = {**family.special_ids, **config}
     keys = ("decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id", "bos_token_id", "eos_token_id", "pad_token_id", "bad_words_ids")
-    found = {key: next((source[key] for source in (generation, config) if source.get(key) is not None), None) for key in keys}
+    forcing = ("forced_bos_token_id", "forced_eos_token_id", "bad_words_ids") if generation else ()
+    sources = {key: (generation,) if key in forcing else (generation, config) for key in keys}
+    found = {key: next((source[key] for source in sources[key] if source.get(key) is not None), None) for key in keys}
     return {key: value for key, value in found.items() if value is not None}

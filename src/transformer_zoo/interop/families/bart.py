@@ -28,13 +28,7 @@ class Bart(Family):
     architectures: ClassVar[Classes] = {"BartForConditionalGeneration": ("vocabulary",), "BartModel": ()}
     heads = ("vocabulary",)
     buffers = ("model.encoder.version", "model.decoder.version")
-    special_ids: ClassVar[Mapping[str, int]] = {
-        "bos_token_id": 0,
-        "pad_token_id": 1,
-        "eos_token_id": 2,
-        "decoder_start_token_id": 2,
-        "forced_eos_token_id": 2,
-    }
+    special_ids: ClassVar[Mapping[str, int]] = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 2}
 
     def read(self, config: ConfigFile) -> Plain:
         config.only("tie_word_embeddings", True)

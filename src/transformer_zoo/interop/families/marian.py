@@ -23,12 +23,7 @@ class Marian(Family):
     prefix = "model."
     architectures: ClassVar[Classes] = {"MarianMTModel": ("vocabulary",), "MarianModel": ()}
     heads = ("vocabulary",)
-    special_ids: ClassVar[Mapping[str, int]] = {
-        "eos_token_id": 0,
-        "pad_token_id": 58100,
-        "decoder_start_token_id": 58100,
-        "forced_eos_token_id": 0,
-    }
+    special_ids: ClassVar[Mapping[str, int]] = {"eos_token_id": 0, "pad_token_id": 58100, "decoder_start_token_id": 58100}
 
     def read(self, config: ConfigFile) -> Plain:
         shared = config.flag("share_encoder_decoder_embeddings", True)
