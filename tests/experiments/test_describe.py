@@ -8,6 +8,7 @@ import torch
 
 from transformer_zoo.experiments import catalog, compose, config_tree
 from transformer_zoo.experiments.describe import PICTURE, Description, describe, vocabulary_of
+from transformer_zoo.experiments.lineage import lineage
 from transformer_zoo.experiments.listing import settings_of, words_of
 from transformer_zoo.settings import Config
 
@@ -83,6 +84,27 @@ def test_a_model_is_told_back_to_the_transformer_of_2017_in_its_own_shape() -> N
     assert changes[2]["positions.kind"] == ("sinusoidal", "learned")
     assert not {"d_model", "n_layers", "n_heads", "d_ff"} & {key for change in changes for key in change}
     assert described("model=transformer", *TINY).lineage == []
+
+
+def test_what_a_model_is_trained_to_do_and_how_it_reads_are_differences() -> None:
+    (step, *_) = described("model=roberta", *TINY).lineage
+    told = {one.key: (one.ancestor, one.here) for one in step.differences}
+    assert (told["objective"], told["tokenizer"]) == (("mlm_nsp", "mlm"), ("wordpiece", "bpe"))
+    (step, *_) = described("model=roberta", "objective=classification", "tokenizer=word", *TINY).lineage
+    assert {one.key: one.here for one in step.differences}.items() >= {"objective": "classification", "tokenizer": "word"}.items()
+
+
+@pytest.mark.parametrize("model", config_tree.options("model", config_tree.roots()))
+def test_every_published_size_has_its_lineage(model: str) -> None:
+    for size in compose.experiment([f"model={model}"]).recipe.sizes:
+        steps = lineage(compose.experiment([f"model={model}", f"model/size={size}"]))
+        assert [step.ancestor for step in steps][-1:] == ([] if model == "transformer" else ["transformer"])
+
+
+def test_heads_of_a_width_of_their_own_can_be_described() -> None:
+    sizes = ["model.d_model=100", "model.n_heads=3", "model.n_layers=1", "model.attention.head_width=8", "data.sequence_length=32"]
+    found = described("model=llama", *sizes)
+    assert not {"d_model", "n_heads", "attention.head_width"} & {one.key for step in found.lineage for one in step.differences}
 
 
 def test_an_override_is_a_difference_too() -> None:
