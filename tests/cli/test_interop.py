@@ -87,6 +87,27 @@ def test_training_goes_on_from_it(zoo: Zoo):
     assert "init_from=nowhere: there is nothing there" in told.lines[-1]
 
 
+def test_a_wrong_start_leaves_nothing(zoo: Zoo):
+    gpt2(Path("public"))
+    Path("cut").mkdir()
+    Path("cut/config.json").write_text("{")
+    gpt2(Path("missing"))
+    change_weights(Path("missing"), lambda tensors: dict(list(tensors.items())[1:]))
+    gpt2(Path("large"), vocab_size=12)
+    before = sorted(Path().rglob("*"))
+    for source, code, message in (
+        ("nowhere", 2, "init_from=nowhere: there is nothing there"),
+        ("public/config.json", 2, "init_from=public/config.json: this is a file; looked for a run"),
+        ("cut", 2, "cut/config.json: not readable as JSON"),
+        ("missing", 5, "missing: "),
+        ("large", 3, "the tokenizer has ids up to 19, but the model has a vocabulary of 12"),
+    ):
+        told = zoo("train", "model=gpt2", *SIZES, *DATA, f"init_from={source}", "tokenizer=word", "run_dir=run")
+        assert told.code == code
+        assert message in told.lines[-1]
+        assert sorted(Path().rglob("*")) == before
+
+
 def test_exit_codes(zoo: Zoo):
     bert(Path("public"))
     change_weights(Path("public"), lambda tensors: dict(list(tensors.items())[1:]))

@@ -22,7 +22,7 @@ from transformer_zoo.experiments.catalog import kind_of
 from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.experiments.convert import from_dict, to_dict
 from transformer_zoo.experiments.imported import is_imported
-from transformer_zoo.experiments.initial_weights import start_from
+from transformer_zoo.experiments.initial_weights import Start, open_start, start_from
 from transformer_zoo.experiments.loaded import LoadedModel, wants_of
 from transformer_zoo.experiments.safety import masked
 from transformer_zoo.experiments.texts import OwnTexts
@@ -60,6 +60,7 @@ def train(config: ExperimentConfig, overrides: Sequence[str] = ()) -> RunResult:
         ZooError: what the user can put right, with the exit code of its class; the folder's `status.json` says the same.
     """
     assemble.check(config)
+    start = None if config.init_from is None else open_start(Path(config.init_from))  # before anything is written or prepared
     world = World.from_environment()
     device = resolve_device(config.device, world)
     assemble.check_device(config.model, device)
@@ -67,7 +68,7 @@ def train(config: ExperimentConfig, overrides: Sequence[str] = ()) -> RunResult:
     try:
         with StopFlag() as stop, _run_folder(config, world) as run, _log_file(run, world):
             try:
-                return _Experiment(config, list(overrides), world, device, run, stop).fit()
+                return _Experiment(config, list(overrides), world, device, run, stop, start).fit()
             except StopRequested as request:
                 if world.is_main:
                     run.set_status("preempted", f"stopped by {request} while preparing")
@@ -83,14 +84,23 @@ def train(config: ExperimentConfig, overrides: Sequence[str] = ()) -> RunResult:
 class _Experiment:
     """The parts of one run, made in the order in which they depend on each other."""
 
-    def __init__(self, config: ExperimentConfig, overrides: list[str], world: World, device: torch.device, run: RunFolder, stop: StopFlag) -> None:
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        overrides: list[str],
+        world: World,
+        device: torch.device,
+        run: RunFolder,
+        stop: StopFlag,
+        start: Start | None = None,
+    ) -> None:
         self.config, self.overrides, self.world, self.device, self.run, self.stop = config, overrides, world, device, run, stop
         if config.training.threads is not None:
             torch.set_num_threads(config.training.threads)
         self._write_settings()
         self.data = self._open_data()
         self.objective = assemble.build_objective(config.objective, self.data, self.data.vocabulary)
-        self.model = self._build_model()
+        self.model = self._build_model(start)
         self.stream = self._build_stream()
         self._write_environment()
 
@@ -160,12 +170,11 @@ class _Experiment:
             data.tokenizer.save(saved)
         return data
 
-    def _build_model(self) -> Model:
+    def _build_model(self, start: Start | None) -> Model:
         torch.manual_seed(self.config.seed)
         model = assemble.build_model(self.config.model, self.data.vocabulary.size, self.objective.needs().heads)
-        if self.config.init_from is not None:
-            settings, part = to_dict(self.config.model), self.config.init_part
-            start_from(model, Path(self.config.init_from), settings=settings, tokenizer=self.data.tokenizer, part=part)
+        if start is not None:
+            start_from(model, start, settings=to_dict(self.config.model), tokenizer=self.data.tokenizer, part=self.config.init_part)
         return model
 
     def _build_stream(self) -> TrainingStream:
