@@ -150,6 +150,26 @@ def test_missing_keys_have_the_defaults_of_the_format(tmp_path: Path):
     assert torch.equal(opened(folder).logits(IDS), expected)
 
 
+@pytest.mark.parametrize(
+    ("values", "pad", "end"), [({"pad_token_id": 999}, None, 3), ({"pad_token_id": -1}, None, 3), ({"eos_token_id": [50256, 3]}, 0, [3])]
+)
+def test_special_ids_beyond_the_vocabulary_are_told_and_passed_over(
+    values: dict[str, Any], pad: int | None, end: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    folder = gpt2(tmp_path / "model")
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    change_config(folder, **values)
+    import_model(folder, tmp_path / "run")
+    ((key, value),) = values.items()
+    told = f"{folder / 'config.json'}: {key}={value} is passed over, since the vocabulary has 23 tokens (0 to 22)"
+    assert caplog.text.count(told) == 1
+    for path in (folder, tmp_path / "run"):
+        ours = opened(path)
+        assert (ours.loaded.pad, ours.loaded.ids["eos_token_id"]) == (pad, end)
+        assert ours.embed(["the king", "a small dog"]).shape == (2, 12)
+        assert ours.generate("the king", max_new_tokens=2).startswith("the king")
+
+
 def test_special_tokens_with_spellings_of_their_own(tmp_path: Path):
     folder = bert(tmp_path / "model")
     (folder / "tokenizer_config.json").write_text(json.dumps({"mask_token": {"content": "garden"}, "pad_token": "dog"}))

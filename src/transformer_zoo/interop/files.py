@@ -133,7 +133,7 @@ def read_json(path: Path, error: type[ZooError]) -> dict[str, Any]:
     """A file that holds one JSON mapping; anything else is an `error`."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:
         raise error(f"{path}: not readable as JSON ({_line(problem)})") from problem
     if not isinstance(values, dict):
         raise error(f"{path}: expected a JSON mapping of keys to values")

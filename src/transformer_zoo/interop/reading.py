@@ -12,6 +12,7 @@ from transformer_zoo.interop.base import Family
 from transformer_zoo.interop.config_file import ConfigFile, Plain
 from transformer_zoo.interop.families import FAMILIES, family_of
 from transformer_zoo.interop.files import CONFIG, DTYPES, Folder
+from transformer_zoo.interop.plausible import refuse_implausible
 from transformer_zoo.interop.tensors import Copy, Link, link, matches, their_shapes, to_ours
 from transformer_zoo.records import HeadNeed
 
@@ -75,6 +76,7 @@ def read_model(folder: Folder, skeleton: Skeleton) -> PublicModel:
     """
     config = ConfigFile(folder.config, str(folder.path / CONFIG))
     family = family_of(folder.config.get("model_type"), config.where)
+    refuse_implausible(config, folder.weights)
     declared = _declared(family, config)
     settings = family.read(config)
     needs = {head: family.need(head, config) for head in family.heads}
@@ -83,9 +85,12 @@ def read_model(folder: Folder, skeleton: Skeleton) -> PublicModel:
     _refuse_other_family(family, names, folder)
     settings = family.settle(settings, FileTensors(folder, names))
     try:
-        links, left = link(family.rules(settings), skeleton(settings, needs))
+        ours = skeleton(settings, needs)
     except ConfigError as error:
         raise ConfigError(*(f"{config.where}: {problem}" for problem in error.problems)) from None
+    except RuntimeError as error:  # torch counts the bytes even of tensors without memory
+        raise ConfigError(f"{config.where}: no model can have these sizes ({' '.join(str(error).split())})") from None
+    links, left = link(family.rules(settings), ours)
     assert not left, f"{family.model_type} has no rule for {left}"
     heads = _heads(family, settings, links, names, declared, guess=not config.get("architectures"))
     model = PublicModel(
@@ -163,7 +168,7 @@ def _refuse_other_family(family: Family, names: Collection[str], folder: Folder)
 def _declared(family: Family, config: ConfigFile) -> list[str]:
     """The heads of the classes that `config.json` names."""
     named = config.get("architectures", [])
-    if not isinstance(named, list):
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
         config.wrong("architectures", named, "expected a list of names")
         return []
     for name in named:
