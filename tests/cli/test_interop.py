@@ -108,6 +108,39 @@ def test_a_wrong_start_leaves_nothing(zoo: Zoo):
         assert sorted(Path().rglob("*")) == before
 
 
+def test_folders_that_are_no_runs_point_to_import(zoo: Zoo):
+    gpt2(Path("public"))
+    for words in (("generate", "run=public", "prompt=the king"), ("evaluate", "run=public"), ("export", "public", "back")):
+        told = zoo(*words)
+        assert told.code == 2
+        expected = (
+            "transformer-zoo: run=public: this is a folder in the Hugging Face format and no run: `transformer-zoo import public RUN` makes one"
+        )
+        assert told.lines == [expected]
+
+
+def test_words_that_are_too_many_are_named(zoo: Zoo):
+    assert "transformer-zoo: export: foo=1 is too much; name the run and the folder to make: " in zoo("export", "run", "back", "foo=1").lines[0]
+    assert "import: more, words are too much; name the folder of the model and the run" in zoo("import", "a", "b", "more", "words").lines[0]
+    assert "import: x=1 is too much; name " in zoo("import", "a", "x=1").lines[0]
+    assert "transformer-zoo: import: name the folder of the model and the run to make: " in zoo("import", "a").lines[0]
+
+
+def test_an_imported_run_that_is_newer_or_not_whole(zoo: Zoo):
+    gpt2(Path("public"))
+    zoo("import", "public", "run")
+    Path("run/source/config.json").rename("config.json")
+    for words in (("export", "run", "back"), ("generate", "run=run", "prompt=the king")):
+        told = zoo(*words)
+        assert (told.code, told.lines) == (2, ["transformer-zoo: run/source/config.json is missing, which an import writes: import the model again"])
+    Path("config.json").rename("run/source/config.json")
+    file = Path("run/imported.yaml")
+    file.write_text(file.read_text().replace("format_version: 1", "format_version: 2") + "newer: 1\n")
+    told = zoo("export", "run", "back")
+    expected = "transformer-zoo: run/imported.yaml: format 2 is newer than this version of transformer-zoo knows (1): upgrade it"
+    assert (told.code, told.lines) == (2, [expected])
+
+
 def test_exit_codes(zoo: Zoo):
     bert(Path("public"))
     change_weights(Path("public"), lambda tensors: dict(list(tensors.items())[1:]))

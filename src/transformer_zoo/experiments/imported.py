@@ -128,6 +128,9 @@ def read_imported(path: Path) -> ImportConfig:
         data = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: not readable as YAML ({' '.join(str(error).split())})") from error
+    version = data.get("format_version") if isinstance(data, dict) else None
+    if isinstance(version, int) and version > FORMAT_VERSION:  # which may have keys of its own
+        raise ConfigError(f"{file}: format {version} is newer than this version of transformer-zoo knows ({FORMAT_VERSION}): upgrade it")
     try:
         return from_dict(ImportConfig, data)
     except ConfigError as error:
@@ -135,8 +138,14 @@ def read_imported(path: Path) -> ImportConfig:
 
 
 def source_json(path: Path, name: str) -> dict[str, Any]:
-    """One of the original's small files; empty where it had none."""
+    """One of the original's small files; empty where it had none.
+
+    Raises:
+        ConfigError: it cannot be read, or it is the one that every original has and is missing.
+    """
     file = path / SOURCE / name
+    if name == CONFIG and not file.is_file():
+        raise ConfigError(f"{file} is missing, which an import writes: import the model again")
     return without_code(read_json(file, ConfigError)) if file.is_file() else {}
 
 

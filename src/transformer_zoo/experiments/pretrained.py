@@ -123,7 +123,7 @@ class Pretrained:
     ) -> Inputs:
         """The record that `model` takes, on its device, from tensors as the Hugging Face classes take them.
 
-        `input_ids` [B,T]: whole numbers below the vocabulary's size. `attention_mask` [B,T]: 1, 1.0 or True for tokens, 0, 0.0 or False for padding, which may
+        `input_ids` [B,T]: whole numbers below the vocabulary's size. `attention_mask` [B,T]: 1 or True for tokens, 0 or False for padding, which may
         stand on either side. `token_type_ids` [B,T]: the segment of each token. `decoder_input_ids` [B,T']: the target, for encoder-decoders only.
         `global_attention_mask` [B,T]: 1 where a token sees, and is seen by, all.
 
@@ -150,8 +150,8 @@ class Pretrained:
         What else stands in the batch changes nothing. Of an encoder-decoder the source side is taken.
 
         Raises:
-            ConfigError: an unknown pooling; `cls` for a causal model, whose first token has seen nothing of the text; something that is no text, or an
-                empty one without tokens; no batch_size.
+            ConfigError: an unknown pooling; `cls` for a causal model, whose first token has seen nothing of the text; what is no text, or
+                has no tokens; a batch_size below 1.
             DataError: the model has no tokenizer.
         """
         if pooling not in ("mean", "cls"):

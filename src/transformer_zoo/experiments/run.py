@@ -27,6 +27,7 @@ from transformer_zoo.experiments.loaded import LoadedModel, wants_of
 from transformer_zoo.experiments.safety import masked
 from transformer_zoo.experiments.texts import OwnTexts
 from transformer_zoo.interop.families import FAMILIES
+from transformer_zoo.interop.files import is_public
 from transformer_zoo.models.base import Model
 from transformer_zoo.objectives.base import Objective
 from transformer_zoo.records import TranslationBatch, TranslationInputs
@@ -328,6 +329,8 @@ def read_config(path: Path) -> ExperimentConfig:
             f"run={path}: this is an imported model, which has no data and no training settings of its own; train from its weights with "
             f"init_from={path} and measure that run"
         )
+    if not file.is_file() and is_public(path):
+        raise RunNotFoundError(f"run={path}: this is a folder in the Hugging Face format and no run: `transformer-zoo import {path} RUN` makes one")
     if not file.is_file():
         raise RunNotFoundError(f"run={path}: there is no run there (no {file.absolute()}); `transformer-zoo train` makes one under runs/")
     try:

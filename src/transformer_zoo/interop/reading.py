@@ -1,5 +1,6 @@
 """A model of a folder in our terms: its settings, its heads, and its tensors under our names."""
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from transformer_zoo.interop.files import CONFIG, DTYPES, Folder
 from transformer_zoo.interop.plausible import refuse_implausible
 from transformer_zoo.interop.tensors import Copy, Link, link, matches, their_shapes, to_ours
 from transformer_zoo.records import HeadNeed
+
+logger = logging.getLogger(__name__)
 
 Skeleton = Callable[[Plain, Mapping[str, HeadNeed]], Mapping[str, Tensor]]
 """Our tensors, without memory, of a model with these settings and heads; raises ConfigError where they do not fit each other."""
@@ -54,9 +57,13 @@ class PublicModel:
         return any(name.startswith(self.family.prefix) for name in self.names.values())
 
     def weights(self) -> dict[str, Tensor]:
-        """Our tensors by name, in float32."""
-        used = {name for one in self.links for name in one.theirs}
-        return to_ours(self.links, {name: self.folder.weights.tensor(self.names[name]).float() for name in used})
+        """Our tensors by name, in float32; a warning names the first that holds NaN or infinity."""
+        used = sorted({name for one in self.links for name in one.theirs})
+        theirs = {name: self.folder.weights.tensor(self.names[name]).float() for name in used}
+        odd = next((self.names[name] for name, tensor in theirs.items() if not bool(tensor.isfinite().all())), None)
+        if odd is not None:
+            logger.warning("%s: %s holds numbers that are not finite (NaN or infinity)", self.folder.weights.label, odd)
+        return to_ours(self.links, theirs)
 
     def dtypes(self) -> tuple[str, dict[str, str]]:
         """The type most of their tensors have, such as bfloat16, and those that have another one."""
