@@ -8,6 +8,8 @@ import torch
 from tokenizers import Tokenizer as Backend
 from transformers.models.bert.modeling_bert import BertForMaskedLM, BertForSequenceClassification, BertForTokenClassification
 from transformers.models.gpt2.modeling_gpt2 import GPT2LMHeadModel
+from transformers.models.longformer.configuration_longformer import LongformerConfig
+from transformers.models.longformer.modeling_longformer import LongformerForMaskedLM
 
 import transformer_zoo
 from interop import parity
@@ -113,6 +115,15 @@ def test_arguments_that_are_wrong(ours: Pretrained, arguments: dict[str, Any], m
     for call in (ours.logits, ours.hidden):
         with pytest.raises(ConfigError, match=message):
             call(**{"input_ids": IDS} | arguments)
+
+
+def test_a_model_with_global_tokens_checks_their_mask(tmp_path: Path):
+    sizes = {"vocab_size": 23, "hidden_size": 12, "num_hidden_layers": 1, "num_attention_heads": 3, "intermediate_size": 20, "attention_window": 4}
+    folder = parity.saved(parity.reference(LongformerForMaskedLM, LongformerConfig(**sizes, max_position_embeddings=16)), tmp_path / "model")
+    model = transformer_zoo.from_pretrained(folder, device="cpu")
+    assert model.logits(IDS, global_attention_mask=MASK.float()).shape == (2, 4, 23)
+    with pytest.raises(ConfigError, match=r"global_attention_mask has the shape \[2, 2\], but input_ids has \[2, 4\]"):
+        model.logits(IDS, global_attention_mask=MASK[:, :2])
 
 
 def test_a_model_without_segments_takes_none(writer: Pretrained):

@@ -93,7 +93,7 @@ class _Experiment:
         device: torch.device,
         run: RunFolder,
         stop: StopFlag,
-        start: Start | None = None,
+        start: Start | None,
     ) -> None:
         self.config, self.overrides, self.world, self.device, self.run, self.stop = config, overrides, world, device, run, stop
         if config.training.threads is not None:
