@@ -87,6 +87,60 @@ def test_training_goes_on_from_it(zoo: Zoo):
     assert "init_from=nowhere: there is nothing there" in told.lines[-1]
 
 
+def test_a_wrong_start_leaves_nothing(zoo: Zoo):
+    gpt2(Path("public"))
+    Path("cut").mkdir()
+    Path("cut/config.json").write_text("{")
+    gpt2(Path("missing"))
+    change_weights(Path("missing"), lambda tensors: dict(list(tensors.items())[1:]))
+    gpt2(Path("large"), vocab_size=12)
+    before = sorted(Path().rglob("*"))
+    for source, code, message in (
+        ("nowhere", 2, "init_from=nowhere: there is nothing there"),
+        ("public/config.json", 2, "init_from=public/config.json: this is a file; looked for a run"),
+        ("cut", 2, "cut/config.json: not readable as JSON"),
+        ("missing", 5, "missing: "),
+        ("large", 3, "the tokenizer has ids up to 19, but the model has a vocabulary of 12"),
+    ):
+        told = zoo("train", "model=gpt2", *SIZES, *DATA, f"init_from={source}", "tokenizer=word", "run_dir=run")
+        assert told.code == code
+        assert message in told.lines[-1]
+        assert sorted(Path().rglob("*")) == before
+
+
+def test_folders_that_are_no_runs_point_to_import(zoo: Zoo):
+    gpt2(Path("public"))
+    for words in (("generate", "run=public", "prompt=the king"), ("evaluate", "run=public"), ("export", "public", "back")):
+        told = zoo(*words)
+        assert told.code == 2
+        expected = (
+            "transformer-zoo: run=public: this is a folder in the Hugging Face format and no run: `transformer-zoo import public RUN` makes one"
+        )
+        assert told.lines == [expected]
+
+
+def test_words_that_are_too_many_are_named(zoo: Zoo):
+    assert "transformer-zoo: export: foo=1 is too much; name the run and the folder to make: " in zoo("export", "run", "back", "foo=1").lines[0]
+    assert "import: more, words are too much; name the folder of the model and the run" in zoo("import", "a", "b", "more", "words").lines[0]
+    assert "import: x=1 is too much; name " in zoo("import", "a", "x=1").lines[0]
+    assert "transformer-zoo: import: name the folder of the model and the run to make: " in zoo("import", "a").lines[0]
+
+
+def test_an_imported_run_that_is_newer_or_not_whole(zoo: Zoo):
+    gpt2(Path("public"))
+    zoo("import", "public", "run")
+    Path("run/source/config.json").rename("config.json")
+    for words in (("export", "run", "back"), ("generate", "run=run", "prompt=the king")):
+        told = zoo(*words)
+        assert (told.code, told.lines) == (2, ["transformer-zoo: run/source/config.json is missing, which an import writes: import the model again"])
+    Path("config.json").rename("run/source/config.json")
+    file = Path("run/imported.yaml")
+    file.write_text(file.read_text().replace("format_version: 1", "format_version: 2") + "newer: 1\n")
+    told = zoo("export", "run", "back")
+    expected = "transformer-zoo: run/imported.yaml: format 2 is newer than this version of transformer-zoo knows (1): upgrade it"
+    assert (told.code, told.lines) == (2, [expected])
+
+
 def test_exit_codes(zoo: Zoo):
     bert(Path("public"))
     change_weights(Path("public"), lambda tensors: dict(list(tensors.items())[1:]))

@@ -15,7 +15,7 @@ from transformer_zoo.evaluation.loss import LossConfig
 from transformer_zoo.experiments.compose import recipe
 from transformer_zoo.experiments.convert import to_dict
 from transformer_zoo.experiments.imported import import_model
-from transformer_zoo.experiments.initial_weights import start_from
+from transformer_zoo.experiments.initial_weights import open_start, start_from
 from transformer_zoo.experiments.public import open_public
 from transformer_zoo.experiments.run import evaluate_run, read_config
 from transformer_zoo.models.base import Model
@@ -34,7 +34,7 @@ def model_of(name: str, heads: dict[str, HeadNeed], size: int, *overrides: str) 
 
 def start(source: Path, name: str, heads: dict[str, HeadNeed], size: int, *overrides: str, tokenizer: Path | None = None) -> Model:
     model, settings = model_of(name, heads, size, *overrides)
-    start_from(model, source, settings=settings, tokenizer=Tokenizer.load((tokenizer or source) / "tokenizer.json"))
+    start_from(model, open_start(source), settings=settings, tokenizer=Tokenizer.load((tokenizer or source) / "tokenizer.json"))
     return model
 
 
@@ -93,8 +93,9 @@ def test_weights_that_do_not_fit(public: Path, tmp_path: Path):
     with pytest.raises(RunNotFoundError, match=r"init_from=.*nothing: there is nothing there"):
         start(tmp_path / "nothing", "bert", WORDS, 20, tokenizer=public)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(CheckpointError, match="there is no best checkpoint"):
-        start(tmp_path / "empty", "bert", WORDS, 20, tokenizer=public)
+    for other, why in ((tmp_path / "empty", "there are no weights in this folder"), (public / "model.safetensors", "this is a file")):
+        with pytest.raises(RunNotFoundError, match=rf"init_from=.*: {why}; looked for a run .*, a checkpoint folder .* Hugging Face format"):
+            start(other, "bert", WORDS, 20, tokenizer=public)
 
 
 def test_an_imported_run_has_no_data_of_its_own(public: Path, tmp_path: Path):

@@ -8,6 +8,8 @@ import torch
 from tokenizers import Tokenizer as Backend
 from transformers.models.bert.modeling_bert import BertForMaskedLM, BertForSequenceClassification, BertForTokenClassification
 from transformers.models.gpt2.modeling_gpt2 import GPT2LMHeadModel
+from transformers.models.longformer.configuration_longformer import LongformerConfig
+from transformers.models.longformer.modeling_longformer import LongformerForMaskedLM
 
 import transformer_zoo
 from interop import parity
@@ -49,11 +51,13 @@ def theirs(cls: Any, folder: Path) -> Any:
 # --- tensors ------------------------------------------------------------------------------------------------------------------------
 
 
-def test_masks_may_be_whole_numbers_or_booleans(ours: Pretrained):
+def test_masks_may_be_numbers_or_booleans(ours: Pretrained):
     expected = ours.logits(IDS, MASK)
     assert expected.shape == (2, 4, len(WORDS) + 3)
     assert torch.equal(ours.logits(IDS, MASK.bool()), expected)
     assert torch.equal(ours.logits(IDS.int(), MASK.to(torch.uint8)), expected)
+    assert torch.equal(ours.logits(IDS, MASK.float()), expected)
+    assert torch.equal(ours.logits(IDS, MASK.half()), expected)
     assert not torch.allclose(ours.logits(IDS)[1], expected[1], atol=1e-4)
 
 
@@ -97,11 +101,13 @@ def test_calls_track_no_gradients_and_drop_nothing_but_the_model_can(ours: Pretr
         ({"input_ids": IDS - 1}, r"input_ids\[1, 3\] is -1, but the vocabulary has 23 tokens"),
         ({"input_ids": IDS.repeat(1, 5)}, "input_ids has rows of 20 tokens, but the model reads at most 16"),
         ({"attention_mask": MASK[:1]}, r"attention_mask has the shape \[1, 4\], but input_ids has \[2, 4\]"),
-        ({"attention_mask": MASK.float()}, r"attention_mask is a tensor of torch\.float32: expected a tensor of 0 and 1"),
+        ({"attention_mask": MASK * 0.5}, r"attention_mask holds 0\.5: expected only 0 and 1"),
+        ({"attention_mask": MASK / 0}, r"attention_mask holds inf: expected only 0 and 1"),
+        ({"attention_mask": MASK * 1j}, r"attention_mask is a tensor of torch\.complex64: expected a tensor of 0 and 1"),
         ({"attention_mask": MASK * 3}, "attention_mask holds 3: expected only 0 and 1"),
         ({"token_type_ids": MASK + 1}, r"token_type_ids\[0, 0\] is 2, but the model knows 2 kinds of segment"),
         ({"token_type_ids": MASK.T}, r"token_type_ids has the shape \[4, 2\]"),
-        ({"global_attention_mask": MASK[:, :2]}, r"global_attention_mask has the shape \[2, 2\]"),
+        ({"global_attention_mask": MASK}, "global_attention_mask is given, but this model has no attention with global tokens: leave it out"),
         ({"decoder_input_ids": IDS}, "decoder_input_ids is given, but this model reads one sequence only"),
     ],
 )
@@ -109,6 +115,15 @@ def test_arguments_that_are_wrong(ours: Pretrained, arguments: dict[str, Any], m
     for call in (ours.logits, ours.hidden):
         with pytest.raises(ConfigError, match=message):
             call(**{"input_ids": IDS} | arguments)
+
+
+def test_a_model_with_global_tokens_checks_their_mask(tmp_path: Path):
+    sizes = {"vocab_size": 23, "hidden_size": 12, "num_hidden_layers": 1, "num_attention_heads": 3, "intermediate_size": 20, "attention_window": 4}
+    folder = parity.saved(parity.reference(LongformerForMaskedLM, LongformerConfig(**sizes, max_position_embeddings=16)), tmp_path / "model")
+    model = transformer_zoo.from_pretrained(folder, device="cpu")
+    assert model.logits(IDS, global_attention_mask=MASK.float()).shape == (2, 4, 23)
+    with pytest.raises(ConfigError, match=r"global_attention_mask has the shape \[2, 2\], but input_ids has \[2, 4\]"):
+        model.logits(IDS, global_attention_mask=MASK[:, :2])
 
 
 def test_a_model_without_segments_takes_none(writer: Pretrained):
@@ -137,6 +152,10 @@ def test_texts_become_vectors_whatever_else_is_in_the_batch(ours: Pretrained, wr
         (ours, {"pooling": "max"}, "pooling='max': choose mean or cls"),
         (writer, {"pooling": "cls"}, "pooling='cls' takes the first token, which in a causal model sees nothing"),
         (ours, {"texts": "the king"}, "texts: give a list of texts"),
+        (ours, {"texts": 3}, "texts: give a list of texts"),
+        (ours, {"texts": ["the king", 3]}, "text=3: expected a text"),
+        (ours, {"batch_size": 0}, "batch_size=0: expected a whole number at least 1"),
+        (ours, {"batch_size": 1.5}, "batch_size=1.5: expected a whole number at least 1"),
         (writer, {"texts": [""]}, "the text '' has no tokens"),
         (ours, {"texts": ["the " * 20]}, "a text has 22 tokens and the model reads at most 16"),
     ):
@@ -151,6 +170,13 @@ def test_masks_are_filled_with_what_their_model_finds_likeliest(ours: Pretrained
     best = scores.topk(3)
     assert [one.token_id for one in found.candidates[0]] == best.indices.tolist()
     torch.testing.assert_close(torch.tensor([one.probability for one in found.candidates[0]]), best.values)
+    for wrong, message in (
+        ({"top_k": 0}, "top_k=0: expected a whole number at least 1"),
+        ({"top_k": True}, "top_k=True: expected a whole number at least 1"),
+        ({"text": 3}, "text=3: expected a text"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            ours.fill_mask(**{"text": "the [MASK]"} | wrong)
     with pytest.raises(ConfigError, match=r"use fill_mask"):
         ours.generate("the king")
 
@@ -178,6 +204,8 @@ def test_a_decoder_continues_as_theirs(writer: Pretrained):
     ):
         with pytest.raises(ConfigError, match=message):
             writer.generate("the king", **wrong)
+    with pytest.raises(ConfigError, match=r"text=3: expected a text"):
+        writer.generate(3)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"use generate"):
         writer.fill_mask("the [MASK]")
 
@@ -231,3 +259,10 @@ def test_nothing_there(tmp_path: Path):
         transformer_zoo.from_pretrained(tmp_path / "nothing")
     with pytest.raises(RunNotFoundError, match="there is no model there"):
         transformer_zoo.from_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="path=None: expected the folder of a model, as a text or a Path"):
+        transformer_zoo.from_pretrained(None)  # type: ignore[arg-type]
+
+
+def test_a_public_folder_has_no_checkpoints_to_choose_from(folders: Path):
+    with pytest.raises(ConfigError, match=r"checkpoint='step-3': .*bert is a folder in the Hugging Face format, which has no checkpoints: leave it"):
+        transformer_zoo.from_pretrained(folders / "bert", checkpoint="step-3")

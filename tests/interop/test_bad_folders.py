@@ -55,6 +55,16 @@ def refuse(folder: Path, kind: type[ZooError]) -> str:
         ({"model_type": "brt"}, "config.json: model_type='brt' cannot be read; did you mean bert? (known are"),
         ({"model_type": "xlnet"}, "model_type='xlnet' cannot be read: its two streams of attention are not built here"),
         ({"model_type": ...}, "config.json: there is no model_type in it"),
+        ({"model_type": ["bert"]}, "config.json: model_type=['bert'] is no text, such as \"bert\"; known are"),
+        ({"model_type": 3}, "config.json: model_type=3 is no text"),
+        ({"architectures": [["x"]]}, "architectures=[['x']] is not supported: expected a list of names"),
+        ({"hidden_size": 2**40}, "hidden_size=1099511627776 is not supported: .*numbers only, which cannot belong to a model of this size"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers=1000000000 is not supported: .*tensors only, which cannot belong to a model of this size"),
+        ({"max_position_embeddings": 2**60}, "config.json: no model can have these sizes (Storage size calculation overflowed"),
+        ({"num_labels": "x"}, "num_labels='x' is not supported: expected a whole number at least 1"),
+        ({"pad_token_id": "x"}, "config.json: pad_token_id='x' names no tokens: expected a whole number, or a list of them"),
+        ({"eos_token_id": [1, 0.5]}, "config.json: eos_token_id=[1, 0.5] names no tokens"),
+        ({"bad_words_ids": [1]}, "config.json: bad_words_ids=[1] names no tokens: expected a list of lists of whole numbers"),
         ({"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}, "model_type='gpt2', but .*model.safetensors holds the weights of bert"),
     ],
 )
@@ -76,7 +86,7 @@ def test_gpt2_with_another_scale_for_every_layer(tmp_path: Path):
     assert "scale_attn_by_inverse_layer_idx=true is not supported" in refuse(tmp_path / "model", ConfigError)
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", "", "\xff"])
+@pytest.mark.parametrize("text", ["{", "[1]", "", "\xff", "[" * 100000])
 @pytest.mark.parametrize(
     ("name", "kind"), [("config.json", ConfigError), ("tokenizer_config.json", DataError), ("generation_config.json", ConfigError)]
 )

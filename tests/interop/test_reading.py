@@ -150,6 +150,46 @@ def test_missing_keys_have_the_defaults_of_the_format(tmp_path: Path):
     assert torch.equal(opened(folder).logits(IDS), expected)
 
 
+@pytest.mark.parametrize(
+    ("values", "pad", "end"), [({"pad_token_id": 999}, None, 3), ({"pad_token_id": -1}, None, 3), ({"eos_token_id": [50256, 3]}, 0, [3])]
+)
+def test_special_ids_beyond_the_vocabulary_are_told_and_passed_over(
+    values: dict[str, Any], pad: int | None, end: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    folder = gpt2(tmp_path / "model")
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    change_config(folder, **values)
+    import_model(folder, tmp_path / "run")
+    ((key, value),) = values.items()
+    told = f"{folder / 'config.json'}: {key}={value} is passed over, since the vocabulary has 23 tokens (0 to 22)"
+    assert caplog.text.count(told) == 1
+    for path in (folder, tmp_path / "run"):
+        ours = opened(path)
+        assert (ours.loaded.pad, ours.loaded.ids["eos_token_id"]) == (pad, end)
+        assert ours.embed(["the king", "a small dog"]).shape == (2, 12)
+        assert ours.generate("the king", max_new_tokens=2).startswith("the king")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_numbers_that_are_not_finite_are_told(value: float, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    folder = bert(tmp_path / "model")
+    import_model(folder, tmp_path / "whole")
+    assert "not finite" not in caplog.text
+    names = ("bert.encoder.layer.0.output.dense.bias", "bert.encoder.layer.1.output.dense.bias")
+    change_weights(folder, lambda ts: ts | {name: ts[name].index_fill(0, torch.tensor([1]), value) for name in names})
+    import_model(folder, tmp_path / "run")
+    told = f"{folder / 'model.safetensors'}: {names[0]} holds numbers that are not finite (NaN or infinity)"
+    assert caplog.text.count("not finite") == caplog.text.count(told) == 1
+
+
+def test_special_tokens_that_the_vocabulary_lacks_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    folder = bert(tmp_path / "model")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"mask_token": "<hidden>", "pad_token": "[PAD]"}))
+    import_model(folder, tmp_path / "run")
+    assert f"{folder}: the tokenizer's mask token is named '<hidden>', which its vocabulary does not have" in caplog.text
+    assert "'[PAD]'" not in caplog.text
+
+
 def test_special_tokens_with_spellings_of_their_own(tmp_path: Path):
     folder = bert(tmp_path / "model")
     (folder / "tokenizer_config.json").write_text(json.dumps({"mask_token": {"content": "garden"}, "pad_token": "dog"}))

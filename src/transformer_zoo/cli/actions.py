@@ -173,9 +173,13 @@ def export_model(arguments: Arguments) -> int:
 
 def _two(arguments: Arguments, command: str, usage: str, meaning: str) -> tuple[Path, Path]:
     """The two places a command is given."""
-    if len(arguments.words) != 2 or any("=" in word and not Path(word).exists() for word in arguments.words):
-        raise ConfigError(f"{command}: name {meaning}: transformer-zoo {command} {usage}")
-    first, second = map(Path, arguments.words)
+    settings = [word for word in arguments.words if "=" in word and not Path(word).exists()]
+    places = [word for word in arguments.words if word not in settings]
+    surplus = [*settings, *places[2:]]
+    if surplus or len(places) < 2:
+        told = f"{', '.join(surplus)} {'is' if len(surplus) == 1 else 'are'} too much; " if surplus else ""
+        raise ConfigError(f"{command}: {told}name {meaning}: transformer-zoo {command} {usage}")
+    first, second = map(Path, places)
     return first, second
 
 

@@ -20,9 +20,10 @@ from transformer_zoo.data.tokenizers import Tokenizer
 from transformer_zoo.errors import ConfigError
 from transformer_zoo.experiments.convert import from_dict, to_dict
 from transformer_zoo.experiments.loaded import LoadedModel
-from transformer_zoo.experiments.public import Facts, known_ids, loaded, open_public, settings_from, wishes
+from transformer_zoo.experiments.public import Facts, loaded, open_public, settings_from, wishes
 from transformer_zoo.interop.families import family_of
 from transformer_zoo.interop.files import CONFIG, GENERATION, KEPT, TOKENIZER, read_json, without_code, write_json
+from transformer_zoo.interop.special_ids import known_ids
 from transformer_zoo.models.base import ModelConfig
 from transformer_zoo.records import HeadNeed
 from transformer_zoo.settings import Config, PositiveInt
@@ -127,6 +128,9 @@ def read_imported(path: Path) -> ImportConfig:
         data = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: not readable as YAML ({' '.join(str(error).split())})") from error
+    version = data.get("format_version") if isinstance(data, dict) else None
+    if isinstance(version, int) and version > FORMAT_VERSION:  # which may have keys of its own
+        raise ConfigError(f"{file}: format {version} is newer than this version of transformer-zoo knows ({FORMAT_VERSION}): upgrade it")
     try:
         return from_dict(ImportConfig, data)
     except ConfigError as error:
@@ -134,8 +138,14 @@ def read_imported(path: Path) -> ImportConfig:
 
 
 def source_json(path: Path, name: str) -> dict[str, Any]:
-    """One of the original's small files; empty where it had none."""
+    """One of the original's small files; empty where it had none.
+
+    Raises:
+        ConfigError: it cannot be read, or it is the one that every original has and is missing.
+    """
     file = path / SOURCE / name
+    if name == CONFIG and not file.is_file():
+        raise ConfigError(f"{file} is missing, which an import writes: import the model again")
     return without_code(read_json(file, ConfigError)) if file.is_file() else {}
 
 
@@ -145,14 +155,16 @@ def load_imported(path: Path, *, device: str = "auto", checkpoint: str = "best")
     where = find_checkpoint(path, checkpoint)
     tokenizer = Tokenizer.load(path / TOKENIZER, specials=record.special_tokens) if (path / TOKENIZER).is_file() else None
     family = family_of(record.model_type, str(path / FILE))
+    config, generation = source_json(path, CONFIG), source_json(path, GENERATION)
+    ids, _ = known_ids(family, config, generation, size=to_dict(record.model)["vocab_size"], folder=path / SOURCE)
     facts = Facts(
         config=record.model,
         heads=record.heads,
         primary=record.primary,
         family=family,
         tokenizer=tokenizer,
-        ids=known_ids(family, source_json(path, CONFIG), source_json(path, GENERATION)),
-        wishes=wishes(source_json(path, CONFIG), source_json(path, GENERATION)),
+        ids=ids,
+        wishes=wishes(config, generation),
     )
     return loaded(path, facts, read_weights(where), device=device, step=where.name, origin=f"imported from a model of type {record.model_type}")
 

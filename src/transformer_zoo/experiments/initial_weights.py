@@ -2,8 +2,9 @@
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,12 @@ from torch import Tensor
 from transformer_zoo.data.tokenizers import Tokenizer
 from transformer_zoo.errors import CheckpointError, DataError, RunNotFoundError
 from transformer_zoo.experiments.convert import to_dict
-from transformer_zoo.experiments.imported import is_imported, read_imported
+from transformer_zoo.experiments.imported import FILE, is_imported, read_imported
 from transformer_zoo.experiments.public import open_public, settings_from
-from transformer_zoo.interop.files import is_public
+from transformer_zoo.interop.files import CONFIG, is_public
 from transformer_zoo.interop.reading import listed
 from transformer_zoo.models.base import Model
-from transformer_zoo.training.checkpoints import MANIFEST, config_differences, find_checkpoint, read_weights
+from transformer_zoo.training.checkpoints import MANIFEST, config_differences, find_checkpoint, read_manifest, read_weights
 from transformer_zoo.training.weights import load_model_weights, own_tensors
 
 logger = logging.getLogger(__name__)
@@ -32,47 +33,59 @@ _POOLER = re.compile(r"heads\.\w+\.(pooler\..+)")
 
 @dataclass(kw_only=True)
 class Start:
-    """Weights to start from."""
+    """Weights to start from, found and checked; they are read when they are asked for."""
 
-    weights: dict[str, Tensor]
+    source: Path
+    """As `init_from` names it."""
     label: str
     settings: Mapping[str, Any] | None
     """Of the model they belong to, where known."""
     tokenizer: Tokenizer | None
+    weights: Callable[[], dict[str, Tensor]]
 
 
-def read_start(source: Path) -> Start:
-    """The weights of a run, an imported run, a checkpoint folder, or a folder in the public format.
+def open_start(source: Path) -> Start:
+    """Finds the weights of a run, an imported run, a checkpoint folder, or a folder in the public format; reads nothing big.
 
     Raises:
-        RunNotFoundError: there is nothing at `source`.
+        RunNotFoundError: there is nothing at `source`, or none of these.
+        ConfigError, DataError: the folder's settings or its tokenizer cannot be read.
         CheckpointError: there is no whole checkpoint, or the folder's weights are wrong.
     """
     if not source.exists():
         raise RunNotFoundError(f"init_from={source}: there is nothing there (looked for {source.absolute()})")
     if is_public(source):
         found = open_public(source)
-        return Start(weights=found.weights(), label=str(source), settings=to_dict(settings_from(found.settings)), tokenizer=found.folder.tokenizer)
+        settings = to_dict(settings_from(found.settings))
+        return Start(source=source, label=str(source), settings=settings, tokenizer=found.folder.tokenizer, weights=found.weights)
     is_checkpoint = (source / MANIFEST).is_file()
+    if not is_checkpoint and not any((source / name).exists() for name in ("checkpoints", "config.yaml", FILE)):
+        kind = "this is a file" if source.is_file() else "there are no weights in this folder"
+        raise RunNotFoundError(
+            f"init_from={source}: {kind}; looked for a run (a folder with checkpoints/), a checkpoint folder (with {MANIFEST}) "
+            f"and a folder in the Hugging Face format (with {CONFIG})"
+        )
     path = source if is_checkpoint else find_checkpoint(source)
+    read_manifest(path)
     run = source.absolute().parents[1] if is_checkpoint else source
-    return Start(weights=read_weights(path), label=str(path), settings=_settings(run), tokenizer=_tokenizer(run))
+    return Start(source=source, label=str(path), settings=_settings(run), tokenizer=_tokenizer(run), weights=partial(read_weights, path))
 
 
-def start_from(model: Model, source: Path, *, settings: Mapping[str, Any], tokenizer: Tokenizer, part: str | None = None) -> None:
-    """Gives a model the weights of `source` as far as they have the same names, and logs what was taken and what was not. A pooler stands under any
+def start_from(model: Model, start: Start, *, settings: Mapping[str, Any], tokenizer: Tokenizer, part: str | None = None) -> None:
+    """Gives a model the weights of `start` as far as they have the same names, and logs what was taken and what was not. A pooler stands under any
     head; rows of tokens that the same tokenizer does not have are left out. `settings` are the model's own, as plain data. `part` takes the weights
     under one name alone, such as the `discriminator` of a model made of two.
 
     Raises:
-        RunNotFoundError, CheckpointError: there are no weights, none fits, or one of them has another shape.
+        CheckpointError: the weights cannot be read, none fits, or one of them has another shape.
     """
-    start = read_start(source)
+    found, source = start.weights(), start.source
     if part is not None:
-        start = _part(start, part)
+        found = _part(start.label, found, part)
+        start = replace(start, settings=None)  # those of the whole say nothing about a part
     own = own_tensors(model)
-    poolers = _poolers(own, start.weights)
-    weights = _cut_to(tokenizer.vocabulary.size, start, tokenizer) | {name: start.weights[other] for name, other in poolers.items()}
+    poolers = _poolers(own, found)
+    weights = _cut_to(tokenizer.vocabulary.size, start, found, tokenizer) | {name: found[other] for name, other in poolers.items()}
     taken = [name for name in own if name in weights]
     if not taken:
         raise CheckpointError(f"init_from={source}: none of its {len(weights)} tensors is one of the model's; choose the model= they belong to")
@@ -86,7 +99,7 @@ def start_from(model: Model, source: Path, *, settings: Mapping[str, Any], token
             + "; give the model the same sizes and the tokenizer of those weights"
         )
     load_model_weights(model, weights, start.label, strict=False)
-    drawn, unused = sorted(own.keys() - weights.keys()), sorted(start.weights.keys() - own.keys() - set(poolers.values()))
+    drawn, unused = sorted(own.keys() - weights.keys()), sorted(found.keys() - own.keys() - set(poolers.values()))
     logger.info("starting from the weights of %s: %d of the model's %d tensors are taken", start.label, len(taken), len(own))
     if drawn:
         logger.info("left as they were drawn (%d): %s", len(drawn), ", ".join(drawn))
@@ -95,23 +108,23 @@ def start_from(model: Model, source: Path, *, settings: Mapping[str, Any], token
     _warn(start, settings, tokenizer)
 
 
-def _part(start: Start, part: str) -> Start:
+def _part(label: str, weights: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
     """One part of the weights, under the names they have in it."""
-    weights = {name.removeprefix(f"{part}."): tensor for name, tensor in start.weights.items() if name.startswith(f"{part}.")}
-    if not weights:
-        parts = sorted({name.partition(".")[0] for name in start.weights})
-        raise CheckpointError(f"{start.label} holds no part {part!r}: it has {', '.join(parts)}")
-    return replace(start, weights=weights, settings=None)  # those of the whole say nothing about a part
+    found = {name.removeprefix(f"{part}."): tensor for name, tensor in weights.items() if name.startswith(f"{part}.")}
+    if not found:
+        parts = sorted({name.partition(".")[0] for name in weights})
+        raise CheckpointError(f"{label} holds no part {part!r}: it has {', '.join(parts)}")
+    return found
 
 
-def _cut_to(size: int, start: Start, tokenizer: Tokenizer) -> dict[str, Tensor]:
+def _cut_to(size: int, start: Start, weights: Mapping[str, Tensor], tokenizer: Tokenizer) -> dict[str, Tensor]:
     """The weights; where their vocabulary has more rows than the same tokenizer has tokens (published ones often do), without those rows."""
-    table = start.weights.get("embeddings.token.weight")
+    table = weights.get("embeddings.token.weight")
     if table is None or len(table) <= size or start.tokenizer is None or not start.tokenizer.reads_like(tokenizer):
-        return dict(start.weights)
+        return dict(weights)
     logger.info("%s has %d rows for tokens, of which the tokenizer has %d; the others are left out", start.label, len(table), size)
     rows = len(table)
-    return {name: tensor[:size].clone() if name in OF_VOCABULARY and len(tensor) == rows else tensor for name, tensor in start.weights.items()}
+    return {name: tensor[:size].clone() if name in OF_VOCABULARY and len(tensor) == rows else tensor for name, tensor in weights.items()}
 
 
 def _poolers(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, str]:

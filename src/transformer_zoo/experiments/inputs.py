@@ -8,6 +8,7 @@ from torch import Tensor
 from transformer_zoo.errors import ConfigError
 from transformer_zoo.experiments.convert import to_dict
 from transformer_zoo.experiments.loaded import LoadedModel
+from transformer_zoo.layers.masks import GlobalTokens, Mask
 from transformer_zoo.records import SequenceInputs
 
 WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
@@ -36,6 +37,8 @@ class InputChecks:
             ConfigError: a tensor has a wrong shape, type or value.
         """
         ids = self._token_ids(name, token_ids, rows)
+        if global_mask is not None and not self._knows_global_tokens():
+            raise ConfigError("global_attention_mask is given, but this model has no attention with global tokens: leave it out")
         valid = self._flags("attention_mask", mask, name, ids)
         valid = None if valid is None or bool(valid.all()) else valid
         family = self.loaded.family
@@ -61,6 +64,10 @@ class InputChecks:
             raise ConfigError(f"{name} has rows of {ids.shape[1]} tokens, but the model reads at most {limit}: shorten them")
         return ids
 
+    def _knows_global_tokens(self) -> bool:
+        masks = [getattr(module, "own_mask", None) for module in self.loaded.model.modules()]
+        return any(GlobalTokens() in mask.leaves() for mask in masks if isinstance(mask, Mask))
+
     def _segments(self, segments: Tensor | None, name: str, ids: Tensor) -> Tensor | None:
         if segments is None:
             return None
@@ -76,12 +83,12 @@ class InputChecks:
         """0 and 1, or False and True, as booleans."""
         if flags is None:
             return None
-        if not isinstance(flags, Tensor) or flags.dtype not in (*WHOLE, torch.bool):
-            raise ConfigError(f"{what} is {_kind(flags)}: expected a tensor of 0 and 1, whole numbers or booleans")
+        if not isinstance(flags, Tensor) or flags.dtype.is_complex:
+            raise ConfigError(f"{what} is {_kind(flags)}: expected a tensor of 0 and 1, numbers or booleans")
         self._same_shape(what, flags, name, ids)
         if flags.dtype != torch.bool and not bool(((flags == 0) | (flags == 1)).all()):
             wrong = flags[(flags != 0) & (flags != 1)][0]
-            raise ConfigError(f"{what} holds {int(wrong)}: expected only 0 and 1")
+            raise ConfigError(f"{what} holds {wrong.item()}: expected only 0 and 1")
         return flags.to(self.device).bool()
 
     def _whole(self, name: str, tensor: Tensor) -> Tensor:
@@ -98,6 +105,28 @@ class InputChecks:
         if bool(outside.any()):
             row, column = (int(i) for i in outside.nonzero()[0])
             raise ConfigError(f"{name}[{row}, {column}] is {int(tensor[row, column])}, but {why}: expected 0 to {size - 1}")
+
+
+def whole_number(name: str, value: object) -> int:
+    """An argument that must be a whole number at least 1.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigError(f"{name}={value!r}: expected a whole number at least 1")
+    return value
+
+
+def text_of(value: object) -> str:
+    """An argument that must be a text.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if not isinstance(value, str):
+        raise ConfigError(f"text={value!r}: expected a text")
+    return value
 
 
 def _kind(value: object) -> str:

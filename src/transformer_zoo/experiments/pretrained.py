@@ -1,6 +1,6 @@
 """The door for people with a model in a folder: `transformer_zoo.from_pretrained(path)`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from transformer_zoo.errors import ConfigError, RunNotFoundError
 from transformer_zoo.experiments.config import GenerateConfig
 from transformer_zoo.experiments.convert import from_dict
 from transformer_zoo.experiments.imported import is_imported, load_imported
-from transformer_zoo.experiments.inputs import InputChecks, padded
+from transformer_zoo.experiments.inputs import InputChecks, padded, text_of, whole_number
 from transformer_zoo.experiments.loaded import WANTED, LoadedModel
 from transformer_zoo.experiments.public import load_public, open_public
 from transformer_zoo.experiments.run import load_run
@@ -36,12 +36,16 @@ def from_pretrained(path: str | Path, *, device: str = "auto", checkpoint: str =
         RunNotFoundError: there is no such folder.
         ConfigError, CheckpointError, DataError: it does not hold a model that can be read, in one line.
     """
+    if not isinstance(path, str | Path):
+        raise ConfigError(f"path={path!r}: expected the folder of a model, as a text or a Path")
     path = Path(path)
     if is_imported(path):
         return Pretrained(load_imported(path, device=device, checkpoint=checkpoint))
     if (path / "config.yaml").is_file():
         return Pretrained(load_run(path, device=device, checkpoint=checkpoint).kept())
     if is_public(path) or (path.is_dir() and any(path.glob("*.safetensors"))):
+        if checkpoint != "best":
+            raise ConfigError(f"checkpoint={checkpoint!r}: {path} is a folder in the Hugging Face format, which has no checkpoints: leave it out")
         return Pretrained(load_public(open_public(path), device=device))
     raise RunNotFoundError(f"{path}: there is no model there (no config.yaml, imported.yaml or config.json; looked in {path.absolute()})")
 
@@ -146,16 +150,18 @@ class Pretrained:
         What else stands in the batch changes nothing. Of an encoder-decoder the source side is taken.
 
         Raises:
-            ConfigError: an unknown pooling; `cls` for a causal model, whose first token has seen nothing of the text; an empty text without tokens.
+            ConfigError: an unknown pooling; `cls` for a causal model, whose first token has seen nothing of the text; what is no text, or
+                has no tokens; a batch_size below 1.
             DataError: the model has no tokenizer.
         """
         if pooling not in ("mean", "cls"):
             raise ConfigError(f"pooling={pooling!r}: choose mean or cls")
         if pooling == "cls" and self.loaded.model_config.causal and self.loaded.model_config.accepts is not TranslationInputs:
             raise ConfigError("pooling='cls' takes the first token, which in a causal model sees nothing of the text: choose mean")
-        if isinstance(texts, str):
+        if isinstance(texts, str) or not isinstance(texts, Iterable):
             raise ConfigError("texts: give a list of texts, such as [text]")
-        rows = [self._row(text) for text in texts]
+        whole_number("batch_size", batch_size)
+        rows = [self._row(text_of(text)) for text in texts]
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))  # texts of one length share a batch
         vectors: dict[int, Tensor] = {}
         for start in range(0, len(order), batch_size):
@@ -165,9 +171,14 @@ class Pretrained:
         return torch.stack([vectors[i] for i in range(len(rows))]) if rows else torch.zeros(0, width.d_model)
 
     def fill_mask(self, text: str, top_k: int = 5) -> FilledText:
-        """The likeliest tokens for every `[MASK]` of a text, each mask by itself, and the text with the likeliest ones put in."""
+        """The likeliest tokens for every `[MASK]` of a text, each mask by itself, and the text with the likeliest ones put in.
+
+        Raises:
+            ConfigError: the model fills no masks, `text` is no text or has no mask, or `top_k` is below 1.
+            DataError: the model has no tokenizer.
+        """
         self._wants("text")
-        return self.loaded.texts.filled(text, top_k)
+        return self.loaded.texts.filled(text_of(text), whole_number("top_k", top_k))
 
     def generate(
         self,
@@ -192,6 +203,7 @@ class Pretrained:
             ConfigError: the model does not write, or settings do not fit each other.
             DataError: the model has no tokenizer.
         """
+        text_of(text)
         given = {
             "beam_size": beam_size,
             "length_penalty": length_penalty,

@@ -18,6 +18,7 @@ from transformer_zoo.interop.base import Family
 from transformer_zoo.interop.config_file import DECODING, Plain
 from transformer_zoo.interop.files import read_folder
 from transformer_zoo.interop.reading import PublicModel, read_model
+from transformer_zoo.interop.special_ids import known_ids
 from transformer_zoo.models.base import Model, ModelConfig, TransformerConfig
 from transformer_zoo.records import HeadNeed
 from transformer_zoo.training.precision import resolve_device
@@ -43,11 +44,16 @@ def skeleton(plain: Plain, heads: Mapping[str, HeadNeed]) -> Mapping[str, Tensor
 def open_public(path: Path) -> PublicModel:
     """A folder in the public format, read and checked (see `read_folder` and `read_model` for what can be wrong); what is odd about it is logged."""
     model = read_model(read_folder(path), skeleton)
-    for note in model.folder.notes:
+    for note in (*model.folder.notes, *_ids(model)[1]):
         logger.warning("%s", note)
     if model.unread:
         logger.warning("%s: kept, but without effect here: %s", path / "config.json", ", ".join(model.unread))
     return model
+
+
+def _ids(model: PublicModel) -> tuple[dict[str, Any], list[str]]:
+    folder = model.folder
+    return known_ids(model.family, folder.config, folder.generation, size=model.settings["vocab_size"], folder=folder.path)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +80,7 @@ def load_public(found: PublicModel, *, device: str = "auto") -> LoadedModel:
         primary=found.primary,
         family=found.family,
         tokenizer=found.folder.tokenizer,
-        ids=known_ids(found.family, found.folder.config, found.folder.generation),
+        ids=_ids(found)[0],
         wishes=wishes(found.folder.config, found.folder.generation),
     )
     return loaded(path, facts, found.weights(), device=device, step="", origin=f"read from {path}")
@@ -118,14 +124,3 @@ def wishes(config: Mapping[str, Any], generation: Mapping[str, Any]) -> dict[str
     found = {key: value for key, value in found.items() if value is not None and value != DECODING[key][0]}
     beams_only = () if "num_beams" in found else ("length_penalty", "early_stopping")
     return {key: value for key, value in found.items() if key not in beams_only}
-
-
-def known_ids(family: Family, config: Mapping[str, Any], generation: Mapping[str, Any]) -> dict[str, Any]:
-    """Special ids by their keys; what `generation_config.json` says wins, and the family's own stand where neither has a key. What writing forces
-    and forbids is for that file alone to say, where there is one."""
-    config = {**family.special_ids, **config}
-    keys = ("decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id", "bos_token_id", "eos_token_id", "pad_token_id", "bad_words_ids")
-    forcing = ("forced_bos_token_id", "forced_eos_token_id", "bad_words_ids") if generation else ()
-    sources = {key: (generation,) if key in forcing else (generation, config) for key in keys}
-    found = {key: next((source[key] for source in sources[key] if source.get(key) is not None), None) for key in keys}
-    return {key: value for key, value in found.items() if value is not None}

@@ -22,11 +22,12 @@ from transformer_zoo.experiments.catalog import kind_of
 from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.experiments.convert import from_dict, to_dict
 from transformer_zoo.experiments.imported import is_imported
-from transformer_zoo.experiments.initial_weights import start_from
+from transformer_zoo.experiments.initial_weights import Start, open_start, start_from
 from transformer_zoo.experiments.loaded import LoadedModel, wants_of
 from transformer_zoo.experiments.safety import masked
 from transformer_zoo.experiments.texts import OwnTexts
 from transformer_zoo.interop.families import FAMILIES
+from transformer_zoo.interop.files import is_public
 from transformer_zoo.models.base import Model
 from transformer_zoo.objectives.base import Objective
 from transformer_zoo.records import TranslationBatch, TranslationInputs
@@ -60,6 +61,7 @@ def train(config: ExperimentConfig, overrides: Sequence[str] = ()) -> RunResult:
         ZooError: what the user can put right, with the exit code of its class; the folder's `status.json` says the same.
     """
     assemble.check(config)
+    start = None if config.init_from is None else open_start(Path(config.init_from))  # before anything is written or prepared
     world = World.from_environment()
     device = resolve_device(config.device, world)
     assemble.check_device(config.model, device)
@@ -67,7 +69,7 @@ def train(config: ExperimentConfig, overrides: Sequence[str] = ()) -> RunResult:
     try:
         with StopFlag() as stop, _run_folder(config, world) as run, _log_file(run, world):
             try:
-                return _Experiment(config, list(overrides), world, device, run, stop).fit()
+                return _Experiment(config, list(overrides), world, device, run, stop, start).fit()
             except StopRequested as request:
                 if world.is_main:
                     run.set_status("preempted", f"stopped by {request} while preparing")
@@ -83,14 +85,23 @@ def train(config: ExperimentConfig, overrides: Sequence[str] = ()) -> RunResult:
 class _Experiment:
     """The parts of one run, made in the order in which they depend on each other."""
 
-    def __init__(self, config: ExperimentConfig, overrides: list[str], world: World, device: torch.device, run: RunFolder, stop: StopFlag) -> None:
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        overrides: list[str],
+        world: World,
+        device: torch.device,
+        run: RunFolder,
+        stop: StopFlag,
+        start: Start | None,
+    ) -> None:
         self.config, self.overrides, self.world, self.device, self.run, self.stop = config, overrides, world, device, run, stop
         if config.training.threads is not None:
             torch.set_num_threads(config.training.threads)
         self._write_settings()
         self.data = self._open_data()
         self.objective = assemble.build_objective(config.objective, self.data, self.data.vocabulary)
-        self.model = self._build_model()
+        self.model = self._build_model(start)
         self.stream = self._build_stream()
         self._write_environment()
 
@@ -160,12 +171,11 @@ class _Experiment:
             data.tokenizer.save(saved)
         return data
 
-    def _build_model(self) -> Model:
+    def _build_model(self, start: Start | None) -> Model:
         torch.manual_seed(self.config.seed)
         model = assemble.build_model(self.config.model, self.data.vocabulary.size, self.objective.needs().heads)
-        if self.config.init_from is not None:
-            settings, part = to_dict(self.config.model), self.config.init_part
-            start_from(model, Path(self.config.init_from), settings=settings, tokenizer=self.data.tokenizer, part=part)
+        if start is not None:
+            start_from(model, start, settings=to_dict(self.config.model), tokenizer=self.data.tokenizer, part=self.config.init_part)
         return model
 
     def _build_stream(self) -> TrainingStream:
@@ -319,6 +329,8 @@ def read_config(path: Path) -> ExperimentConfig:
             f"run={path}: this is an imported model, which has no data and no training settings of its own; train from its weights with "
             f"init_from={path} and measure that run"
         )
+    if not file.is_file() and is_public(path):
+        raise RunNotFoundError(f"run={path}: this is a folder in the Hugging Face format and no run: `transformer-zoo import {path} RUN` makes one")
     if not file.is_file():
         raise RunNotFoundError(f"run={path}: there is no run there (no {file.absolute()}); `transformer-zoo train` makes one under runs/")
     try:

@@ -113,7 +113,9 @@ class ConfigFile:
 
     def wrong(self, key: str, value: Any, expected: str) -> None:
         """Remembers a problem."""
-        self.problems.append(f"{self.where}: {key}={_shown(value)} is not supported: {expected}")
+        problem = f"{self.where}: {key}={_shown(value)} is not supported: {expected}"
+        if problem not in self.problems:  # a key may be looked at several times
+            self.problems.append(problem)
 
     def check(self) -> None:
         """Raises ConfigError with every problem found."""

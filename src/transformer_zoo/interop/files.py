@@ -117,7 +117,7 @@ def read_folder(path: Path) -> Folder:
     notes = [f"{path / CONFIG}: auto_map names code that comes with the model; it is not run and left out"] if "auto_map" in config else []
     specials = _special_tokens(path)
     tokenizer = Tokenizer.load(path / TOKENIZER, specials=specials) if (path / TOKENIZER).is_file() else None
-    notes += [_without_tokenizer(path)] if tokenizer is None else []
+    notes += [_without_tokenizer(path)] if tokenizer is None else _unknown_specials(path, specials, tokenizer)
     return Folder(
         path=path,
         config=without_code(config),
@@ -133,7 +133,7 @@ def read_json(path: Path, error: type[ZooError]) -> dict[str, Any]:
     """A file that holds one JSON mapping; anything else is an `error`."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:
         raise error(f"{path}: not readable as JSON ({_line(problem)})") from problem
     if not isinstance(values, dict):
         raise error(f"{path}: expected a JSON mapping of keys to values")
@@ -198,6 +198,14 @@ def _without_tokenizer(folder: Path) -> str:
     other = [name for name in ("vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model", "source.spm") if (folder / name).is_file()]
     way_out = f"; {other[0]} becomes one by transformers: AutoTokenizer.from_pretrained(…).save_pretrained(…)" if other else ""
     return f"{folder}: there is no {TOKENIZER}, so the model comes without a tokenizer and reads token ids only{way_out}"
+
+
+def _unknown_specials(folder: Path, specials: Mapping[str, str], tokenizer: Tokenizer) -> list[str]:
+    unknown = {role: spelling for role, spelling in specials.items() if tokenizer.id(spelling) is None}
+    return [
+        f"{folder}: the tokenizer's {role} token is named {spelling!r}, which its vocabulary does not have: it counts as not named"
+        for role, spelling in unknown.items()
+    ]
 
 
 def _special_tokens(folder: Path) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """A model of a folder in our terms: its settings, its heads, and its tensors under our names."""
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +13,11 @@ from transformer_zoo.interop.base import Family
 from transformer_zoo.interop.config_file import ConfigFile, Plain
 from transformer_zoo.interop.families import FAMILIES, family_of
 from transformer_zoo.interop.files import CONFIG, DTYPES, Folder
+from transformer_zoo.interop.plausible import refuse_implausible
 from transformer_zoo.interop.tensors import Copy, Link, link, matches, their_shapes, to_ours
 from transformer_zoo.records import HeadNeed
+
+logger = logging.getLogger(__name__)
 
 Skeleton = Callable[[Plain, Mapping[str, HeadNeed]], Mapping[str, Tensor]]
 """Our tensors, without memory, of a model with these settings and heads; raises ConfigError where they do not fit each other."""
@@ -53,9 +57,13 @@ class PublicModel:
         return any(name.startswith(self.family.prefix) for name in self.names.values())
 
     def weights(self) -> dict[str, Tensor]:
-        """Our tensors by name, in float32."""
-        used = {name for one in self.links for name in one.theirs}
-        return to_ours(self.links, {name: self.folder.weights.tensor(self.names[name]).float() for name in used})
+        """Our tensors by name, in float32; a warning names the first that holds NaN or infinity."""
+        used = sorted({name for one in self.links for name in one.theirs})
+        theirs = {name: self.folder.weights.tensor(self.names[name]).float() for name in used}
+        odd = next((self.names[name] for name, tensor in theirs.items() if not bool(tensor.isfinite().all())), None)
+        if odd is not None:
+            logger.warning("%s: %s holds numbers that are not finite (NaN or infinity)", self.folder.weights.label, odd)
+        return to_ours(self.links, theirs)
 
     def dtypes(self) -> tuple[str, dict[str, str]]:
         """The type most of their tensors have, such as bfloat16, and those that have another one."""
@@ -75,6 +83,7 @@ def read_model(folder: Folder, skeleton: Skeleton) -> PublicModel:
     """
     config = ConfigFile(folder.config, str(folder.path / CONFIG))
     family = family_of(folder.config.get("model_type"), config.where)
+    refuse_implausible(config, folder.weights)
     declared = _declared(family, config)
     settings = family.read(config)
     needs = {head: family.need(head, config) for head in family.heads}
@@ -83,9 +92,12 @@ def read_model(folder: Folder, skeleton: Skeleton) -> PublicModel:
     _refuse_other_family(family, names, folder)
     settings = family.settle(settings, FileTensors(folder, names))
     try:
-        links, left = link(family.rules(settings), skeleton(settings, needs))
+        ours = skeleton(settings, needs)
     except ConfigError as error:
         raise ConfigError(*(f"{config.where}: {problem}" for problem in error.problems)) from None
+    except RuntimeError as error:  # torch counts the bytes even of tensors without memory
+        raise ConfigError(f"{config.where}: no model can have these sizes ({' '.join(str(error).split())})") from None
+    links, left = link(family.rules(settings), ours)
     assert not left, f"{family.model_type} has no rule for {left}"
     heads = _heads(family, settings, links, names, declared, guess=not config.get("architectures"))
     model = PublicModel(
@@ -163,7 +175,7 @@ def _refuse_other_family(family: Family, names: Collection[str], folder: Folder)
 def _declared(family: Family, config: ConfigFile) -> list[str]:
     """The heads of the classes that `config.json` names."""
     named = config.get("architectures", [])
-    if not isinstance(named, list):
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
         config.wrong("architectures", named, "expected a list of names")
         return []
     for name in named:

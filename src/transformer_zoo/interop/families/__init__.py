@@ -61,7 +61,9 @@ def family_of(model_type: object, where: str) -> Family:
         ConfigError: there is none.
     """
     known = f"known are {', '.join(sorted(FAMILIES))}"
-    if not isinstance(model_type, str):
+    if model_type is not None and not isinstance(model_type, str):
+        raise ConfigError(f'{where}: model_type={model_type!r} is no text, such as "bert"; {known}')
+    if model_type is None:
         raise ConfigError(f"{where}: there is no model_type in it, which says what kind of model this is; {known}")
     if model_type not in FAMILIES:
         near = difflib.get_close_matches(model_type.lower(), FAMILIES, n=1)
