@@ -44,6 +44,7 @@ class InputChecks:
             valid=valid,
             any_padding=valid is not None,
             positions=None if family is None else family.positions(ids, self.loaded.pad),
+            last_at=None if family is None else family.last_at(ids, self.loaded.pad),
             segment_ids=self._segments(segments, name, ids),
             global_positions=self._flags("global_attention_mask", global_mask, name, ids),
         )

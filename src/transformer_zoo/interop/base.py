@@ -96,6 +96,10 @@ class Family(ABC):
         """Where each token [B,T] stands, for families that count otherwise than 0, 1, 2 …"""
         return None
 
+    def last_at(self, token_ids: Tensor, pad: int | None) -> Tensor | None:
+        """Which token [B] of each row a classifier of its last token takes, for families that look at ids and not at a mask."""
+        return None
+
     def targets(self, token_ids: Tensor, ids: Mapping[str, Any]) -> Tensor | None:
         """What an encoder-decoder takes as the target of a source [B,S] where none is given; `ids` are special tokens by their keys. None: there must
         be one."""
