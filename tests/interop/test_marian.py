@@ -55,6 +55,11 @@ def test_other_shapes(others: dict[str, Any], tmp_path: Path):
     parity.check_all(reference(MarianMTModel, **others), tmp_path)
 
 
+def test_short_tables(tmp_path: Path):
+    model = reference(MarianMTModel, max_position_embeddings=9)
+    parity.check_round_trip(model, parity.saved(model, tmp_path / "theirs"), tmp_path)
+
+
 def test_older_files_hold_the_sinusoids(tmp_path: Path):
     model = reference(MarianMTModel)
     parity.saved(model, tmp_path / "theirs")

@@ -283,10 +283,12 @@ def checked(loaded: LoadedModel, ours: Mapping[str, Tensor], folder: Path, class
 
 
 def _fixed_batch(loaded: LoadedModel) -> dict[str, Tensor]:
-    """Token ids [2, T] of no meaning, the same every time, without the padding token."""
-    size, length = to_dict(loaded.model_config)["vocab_size"], min(loaded.model.max_length or 12, 12)
+    """Token ids [2, T] of no meaning, the same every time, without the padding token; one row where none is known, as transformers then classifies
+    no more at once. No longer than `max_length` says, which a table of theirs may be even where ours are computed for any length."""
+    settings = to_dict(loaded.model_config)
+    size, length, rows = settings["vocab_size"], min(settings["max_length"], 12), 1 if loaded.pad is None else 2
     size = loaded.tokenizer.vocabulary.size if isinstance(loaded, LoadedRun) else size
-    ids = torch.randint(size, (2, length), generator=torch.Generator().manual_seed(0))
+    ids = torch.randint(size, (rows, length), generator=torch.Generator().manual_seed(0))
     if loaded.pad is not None:
         ids = torch.where(ids == loaded.pad, (loaded.pad + 1) % size, ids)
     targets = {"decoder_input_ids": ids.flip(1)} if loaded.model_config.accepts is TranslationInputs else {}
