@@ -13,7 +13,7 @@ from torch import Tensor
 from transformer_zoo.data.tokenizers import Tokenizer
 from transformer_zoo.errors import CheckpointError, ConfigError
 from transformer_zoo.experiments.convert import to_dict
-from transformer_zoo.experiments.imported import SOURCE, is_imported, load_imported, read_imported, refuse_taken, source_json, whole_folder
+from transformer_zoo.experiments.imported import SOURCE, is_imported, load_imported, read_imported, refuse_taken, source_idle, source_json, whole_folder
 from transformer_zoo.experiments.loaded import LoadedModel
 from transformer_zoo.experiments.pretrained import Pretrained
 from transformer_zoo.experiments.public import load_public, settings_from, skeleton
@@ -63,6 +63,8 @@ class Export:
     dtypes: Mapping[str, str] = field(default_factory=dict)
     extras: Collection[str] | None = None
     """Copies and constants to write; None: those that usually are."""
+    idle: Mapping[str, Tensor] = field(default_factory=dict)
+    """Copies that nothing reads and that hold numbers of their own."""
 
 
 def export_model(run: Path, target: Path, *, checkpoint: str = "best") -> dict[str, Any]:
@@ -88,6 +90,7 @@ def export_model(run: Path, target: Path, *, checkpoint: str = "best") -> dict[s
         dtype=export.dtype,
         dtypes=export.dtypes,
         extras=export.extras,
+        idle=export.idle,
     )
     with whole_folder(target) as folder:
         write_weights(folder / WEIGHTS, tensors)
@@ -128,6 +131,7 @@ def _of_imported(run: Path, loaded: LoadedModel) -> Export:
         dtype=record.dtype,
         dtypes=record.dtypes,
         extras=record.extras,
+        idle=source_idle(run),
     )
 
 
