@@ -105,8 +105,9 @@ class Family(ABC):
         be one."""
         return None
 
-    def global_positions(self, head: str | None, token_ids: Tensor) -> Tensor | None:
-        """Which tokens [B,T] see and are seen by all where a caller names none, for the scores of a head; None: none do."""
+    def global_positions(self, head: str | None, token_ids: Tensor, valid: Tensor | None) -> Tensor | None:
+        """Which tokens [B,T] see and are seen by all where a caller names none, for the scores of a head; None: none do. Padding [B,T] (`valid` is False)
+        never does."""
         return None
 
     def classes(self, heads: Collection[str]) -> list[str] | None:
