@@ -17,7 +17,7 @@ SCORES = ("logits", "prediction_logits", "seq_relationship_logits", "last_hidden
 
 
 def reference_output(folder: Path, class_name: str, inputs: dict[str, Tensor]) -> Tensor | None:
-    """What their class gives for the inputs, in float32: scores, or hidden states where it has no head. None where the package or this class of it is
+    """What their class gives for the inputs, in float64: scores, or hidden states where it has no head. None where the package or this class of it is
     not there.
 
     Raises:
@@ -35,7 +35,7 @@ def reference_output(folder: Path, class_name: str, inputs: dict[str, Tensor]) -
     transformers.utils.logging.set_verbosity_error()
     try:
         with torch.random.fork_rng(devices=[]):
-            model = chosen.from_pretrained(folder, local_files_only=True, dtype=torch.float32, attn_implementation="eager").eval()
+            model = chosen.from_pretrained(folder, local_files_only=True, dtype=torch.float32, attn_implementation="eager").double().eval()
         with torch.no_grad():
             output = model(**inputs)
     except Exception as error:  # whatever another package raises is told in one line
