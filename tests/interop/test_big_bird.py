@@ -79,6 +79,13 @@ def test_what_is_not_known_is_refused(tmp_path: Path):
         from_pretrained(tmp_path, device="cpu")
 
 
+@pytest.mark.parametrize("kind, told", [("block_sparse", 1), ("original_full", 0)])
+def test_that_evaluation_keeps_random_blocks_is_told(kind: str, told: int, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    parity.saved(parity.reference(BigBirdForMaskedLM, config(attention_type=kind)), tmp_path)
+    from_pretrained(tmp_path, device="cpu")
+    assert caplog.text.count("where transformers sees the first block in their stead (docs/long_attention.md)") == told
+
+
 def test_the_pooler_has_its_own_activation(tmp_path: Path):
     model = parity.reference(BigBirdModel, config())
     ours = from_pretrained(parity.saved(model, tmp_path), device="cpu")

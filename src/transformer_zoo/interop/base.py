@@ -82,6 +82,10 @@ class Family(ABC):
         do not stand in the body belong to a head."""
         return {}
 
+    def remarks(self, settings: Plain) -> list[str]:
+        """What is knowingly done otherwise here than there, for the log."""
+        return []
+
     def recipe(self, settings: Plain) -> str:
         """The name of our model with these settings."""
         return self.recipes[0]
