@@ -13,7 +13,16 @@ from torch import Tensor
 from transformer_zoo.data.tokenizers import Tokenizer
 from transformer_zoo.errors import CheckpointError, ConfigError
 from transformer_zoo.experiments.convert import to_dict
-from transformer_zoo.experiments.imported import SOURCE, is_imported, load_imported, read_imported, refuse_taken, source_idle, source_json, whole_folder
+from transformer_zoo.experiments.imported import (
+    SOURCE,
+    is_imported,
+    load_imported,
+    read_imported,
+    refuse_taken,
+    source_idle,
+    source_json,
+    whole_folder,
+)
 from transformer_zoo.experiments.loaded import LoadedModel
 from transformer_zoo.experiments.pretrained import Pretrained
 from transformer_zoo.experiments.public import load_public, settings_from, skeleton
@@ -35,6 +44,7 @@ from transformer_zoo.interop.files import (
     write_json,
     write_weights,
 )
+from transformer_zoo.interop.precision import InDouble
 from transformer_zoo.interop.reading import PublicModel, listed, read_model
 from transformer_zoo.interop.reference import reference_output
 from transformer_zoo.interop.tensors import link, to_theirs
@@ -293,7 +303,9 @@ def _allowance(written: PublicModel) -> tuple[float, str]:
     coarsest = max((DTYPES[one] for one in coarse), key=lambda dtype: torch.finfo(dtype).eps, default=torch.float32)
     if torch.finfo(coarsest).eps <= TOLERANCE:
         return TOLERANCE, ""
-    return torch.finfo(coarsest).eps, f"; the file holds constants rounded to {str(coarsest).removeprefix('torch.')}, and transformers computes with these"
+    return torch.finfo(
+        coarsest
+    ).eps, f"; the file holds constants rounded to {str(coarsest).removeprefix('torch.')}, and transformers computes with these"
 
 
 def _fixed_batch(loaded: LoadedModel) -> dict[str, Tensor]:
@@ -314,7 +326,8 @@ def _scores(loaded: LoadedModel, inputs: dict[str, Tensor]) -> Tensor:
     model = Pretrained(loaded)
     loaded.model.double()
     try:
-        return model.hidden(**inputs) if loaded.primary is None else model.logits(**inputs)
+        with InDouble():
+            return model.hidden(**inputs) if loaded.primary is None else model.logits(**inputs)
     finally:
         loaded.model.float()
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from transformer_zoo.errors import CheckpointError
+from transformer_zoo.interop.precision import InDouble
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ def reference_output(folder: Path, class_name: str, inputs: dict[str, Tensor]) -
     try:
         with torch.random.fork_rng(devices=[]):
             model = chosen.from_pretrained(folder, local_files_only=True, dtype=torch.float32, attn_implementation="eager").double().eval()
-        with torch.no_grad():
+        with torch.no_grad(), InDouble():
             output = model(**inputs)
     except Exception as error:  # whatever another package raises is told in one line
         raise CheckpointError(f"{folder}: transformers.{class_name} does not load what was written ({' '.join(str(error).split())})") from error
