@@ -110,8 +110,8 @@ class Family(ABC):
         return None
 
     def global_positions(self, head: str | None, token_ids: Tensor, valid: Tensor | None) -> Tensor | None:
-        """Which tokens [B,T] see and are seen by all where a caller names none, for the scores of a head; None: none do. Padding [B,T] (`valid` is False)
-        never does."""
+        """Which tokens [B,T] see and are seen by all where a caller names none, for the scores of a head; None: none do. Padding (where `valid` [B,T]
+        is False) never does."""
         return None
 
     def classes(self, heads: Collection[str]) -> list[str] | None:
