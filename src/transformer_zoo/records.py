@@ -172,6 +172,7 @@ class SequenceInputs(Inputs):
     segment_ids: Tensor | None = None  # [B, T] int64
     document_ids: Tensor | None = None  # [B, T] int64: positions of different documents do not see each other
     prefix_length: Tensor | None = None  # [B] int64: leading positions that all may see (prefix mask)
+    last_at: Tensor | None = None  # [B] int64: the token that stands for a text of which the last is taken; None: the last that is no padding
     global_positions: Tensor | None = None  # [B, T] bool: tokens that see and are seen by all (global mask)
 
 

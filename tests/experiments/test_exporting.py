@@ -9,8 +9,11 @@ import pytest
 import torch
 import yaml
 from transformers import AutoTokenizer
+from transformers.models.bert.configuration_bert import BertConfig
 from transformers.models.bert.modeling_bert import BertForPreTraining, BertForSequenceClassification, BertForTokenClassification
 from transformers.models.gpt2.modeling_gpt2 import GPT2LMHeadModel
+from transformers.models.t5.configuration_t5 import T5Config
+from transformers.models.t5.modeling_t5 import T5ForConditionalGeneration
 
 from interop import parity
 from interop.builders import bert
@@ -69,6 +72,25 @@ def test_a_run_in_transformers(overrides: list[str], cls: Any, tmp_path: Path):
     read = from_pretrained(tmp_path / "out", device="cpu")
     assert torch.equal(read.logits(ids, mask), ours.logits(ids, mask))
     assert read.loaded.texts.token_ids("a king sleeps .") == ours.loaded.texts.token_ids("a king sleeps .")
+
+
+@pytest.mark.parametrize(
+    "cls, config",
+    [
+        (BertForPreTraining, BertConfig(vocab_size=40, hidden_size=64, num_hidden_layers=8, num_attention_heads=4, intermediate_size=128)),
+        (T5ForConditionalGeneration, T5Config(vocab_size=40, d_model=64, d_kv=16, num_heads=4, num_layers=6, d_ff=128)),  # its norms ask for float32
+    ],
+    ids=["bert", "t5"],
+)
+def test_large_weights_do_not_fail_for_rounding(cls: Any, config: Any, tmp_path: Path):
+    model = cls(config).eval()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 2:
+                parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    import_model(parity.saved(model, tmp_path / "theirs"), tmp_path / "run")
+    assert "equal" in export_model(tmp_path / "run", tmp_path / "out")["checks"]["transformers"]
 
 
 def test_the_tokenizer_frames_as_training_did(tmp_path: Path):

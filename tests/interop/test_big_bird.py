@@ -48,8 +48,6 @@ def test_every_class(cls: Any, tmp_path: Path):
 )
 def test_other_shapes(others: dict[str, Any], tmp_path: Path):
     model = parity.reference(BigBirdForMaskedLM, config(**others))
-    if not model.config.tie_word_embeddings:
-        model.cls.predictions.bias.data.copy_(model.cls.predictions.decoder.bias)  # older versions have one bias where newer ones have two
     parity.check_all(model, tmp_path, segments=model.config.type_vocab_size)
 
 
@@ -79,6 +77,13 @@ def test_what_is_not_known_is_refused(tmp_path: Path):
     builders.change_config(tmp_path, attention_type="dilated")
     with pytest.raises(ConfigError, match="attention_type='dilated' is not supported: expected one of block_sparse, original_full"):
         from_pretrained(tmp_path, device="cpu")
+
+
+@pytest.mark.parametrize("kind, told", [("block_sparse", 1), ("original_full", 0)])
+def test_that_evaluation_keeps_random_blocks_is_told(kind: str, told: int, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    parity.saved(parity.reference(BigBirdForMaskedLM, config(attention_type=kind)), tmp_path)
+    from_pretrained(tmp_path, device="cpu")
+    assert caplog.text.count("where transformers sees the first block in their stead (docs/long_attention.md)") == told
 
 
 def test_the_pooler_has_its_own_activation(tmp_path: Path):

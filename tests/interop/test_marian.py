@@ -1,5 +1,6 @@
 """Marian as transformers has it."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from interop import parity
 from interop.builders import change_config, change_weights
 from transformer_zoo import from_pretrained
 from transformer_zoo.errors import CheckpointError, ConfigError
+from transformer_zoo.experiments.exporting import export_model
+from transformer_zoo.experiments.imported import import_model
 
 SIDES = {
     "encoder_layers": 2, "encoder_attention_heads": 3, "encoder_ffn_dim": 22,
@@ -55,6 +58,11 @@ def test_other_shapes(others: dict[str, Any], tmp_path: Path):
     parity.check_all(reference(MarianMTModel, **others), tmp_path)
 
 
+def test_short_tables(tmp_path: Path):
+    model = reference(MarianMTModel, max_position_embeddings=9)
+    parity.check_round_trip(model, parity.saved(model, tmp_path / "theirs"), tmp_path)
+
+
 def test_older_files_hold_the_sinusoids(tmp_path: Path):
     model = reference(MarianMTModel)
     parity.saved(model, tmp_path / "theirs")
@@ -64,6 +72,15 @@ def test_older_files_hold_the_sinusoids(tmp_path: Path):
     change_weights(tmp_path / "theirs", lambda found: found | {name: table + 0.01 for name, table in tables.items()})
     with pytest.raises(CheckpointError, match=r"encoder\.embed_positions\.weight holds other numbers than the constant"):
         from_pretrained(tmp_path / "theirs", device="cpu")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_sinusoids_of_half_precision(dtype: torch.dtype, tmp_path: Path):
+    import_model(parity.saved(reference(MarianModel).to(dtype), tmp_path / "theirs"), tmp_path / "run")
+    told = export_model(tmp_path / "run", tmp_path / "out")["checks"]["transformers"]
+    assert f"the file holds constants rounded to {str(dtype).removeprefix('torch.')}, and transformers computes with these" in told
+    allowed, difference = re.findall(r"within (\S+) \(largest difference (\S+)\)", told)[0]
+    assert 1e-5 < float(difference) < float(allowed) < 0.05
 
 
 def test_a_file_without_a_bias(tmp_path: Path):

@@ -13,7 +13,16 @@ from torch import Tensor
 from transformer_zoo.data.tokenizers import Tokenizer
 from transformer_zoo.errors import CheckpointError, ConfigError
 from transformer_zoo.experiments.convert import to_dict
-from transformer_zoo.experiments.imported import SOURCE, is_imported, load_imported, read_imported, refuse_taken, source_json, whole_folder
+from transformer_zoo.experiments.imported import (
+    SOURCE,
+    is_imported,
+    load_imported,
+    read_imported,
+    refuse_taken,
+    source_idle,
+    source_json,
+    whole_folder,
+)
 from transformer_zoo.experiments.loaded import LoadedModel
 from transformer_zoo.experiments.pretrained import Pretrained
 from transformer_zoo.experiments.public import load_public, settings_from, skeleton
@@ -23,6 +32,7 @@ from transformer_zoo.interop.config_file import ConfigFile, Plain, at
 from transformer_zoo.interop.families import family_for
 from transformer_zoo.interop.files import (
     CONFIG,
+    DTYPES,
     GENERATION,
     KEPT,
     ROLES,
@@ -34,7 +44,8 @@ from transformer_zoo.interop.files import (
     write_json,
     write_weights,
 )
-from transformer_zoo.interop.reading import listed, read_model
+from transformer_zoo.interop.precision import InDouble
+from transformer_zoo.interop.reading import PublicModel, listed, read_model
 from transformer_zoo.interop.reference import reference_output
 from transformer_zoo.interop.tensors import link, to_theirs
 from transformer_zoo.interop.writing import their_tensors
@@ -45,7 +56,7 @@ from transformer_zoo.training.weights import model_weights, own_tensors
 logger = logging.getLogger(__name__)
 
 TOLERANCE = 1e-5
-"""Largest difference of scores between a model and what was written of it, of the largest score where that is above 1."""
+"""Largest difference of scores, computed in float64, between a model and what was written of it, of the largest score where that is above 1."""
 FREE = ("initialization", "recipe")
 """Settings of a model that do not decide what it computes."""
 
@@ -63,6 +74,8 @@ class Export:
     dtypes: Mapping[str, str] = field(default_factory=dict)
     extras: Collection[str] | None = None
     """Copies and constants to write; None: those that usually are."""
+    idle: Mapping[str, Tensor] = field(default_factory=dict)
+    """Copies that nothing reads and that hold numbers of their own."""
 
 
 def export_model(run: Path, target: Path, *, checkpoint: str = "best") -> dict[str, Any]:
@@ -88,6 +101,7 @@ def export_model(run: Path, target: Path, *, checkpoint: str = "best") -> dict[s
         dtype=export.dtype,
         dtypes=export.dtypes,
         extras=export.extras,
+        idle=export.idle,
     )
     with whole_folder(target) as folder:
         write_weights(folder / WEIGHTS, tensors)
@@ -128,6 +142,7 @@ def _of_imported(run: Path, loaded: LoadedModel) -> Export:
         dtype=record.dtype,
         dtypes=record.dtypes,
         extras=record.extras,
+        idle=source_idle(run),
     )
 
 
@@ -262,45 +277,65 @@ def checked(loaded: LoadedModel, ours: Mapping[str, Tensor], folder: Path, class
     Raises:
         CheckpointError: the scores or weights differ.
     """
-    again = load_public(read_model(read_folder(folder), skeleton), device="cpu")
+    found = read_model(read_folder(folder), skeleton)
+    again = load_public(found, device="cpu")
     theirs = own_tensors(again.model)
     different = [name for name in ours if name not in theirs or not torch.equal(ours[name], theirs[name])]
     if different:
         raise CheckpointError(f"{folder}: read again, what was written differs in {listed(different)}")
     inputs = _fixed_batch(loaded)
-    wanted = _scores(Pretrained(loaded), inputs)
-    found = {
+    wanted, reference = _scores(loaded, inputs), reference_output(folder, class_name, inputs)
+    tolerance, because = _allowance(found)
+    return {
         "weights": f"{len(ours)} tensors bitwise equal",
-        "scores": _compared(folder, "our own reading", wanted, _scores(Pretrained(again), inputs)),
-    }
-    reference = reference_output(folder, class_name, inputs)
-    found["transformers"] = (
-        "not run: the package or this class is not installed"
+        "scores": _compared(folder, "our own reading", wanted, _scores(again, inputs)),
+        "transformers": "not run: the package or this class is not installed"
         if reference is None
-        else _compared(folder, f"transformers.{class_name}", wanted, reference)
-    )
-    return found
+        else _compared(folder, f"transformers.{class_name}", wanted, reference, tolerance) + because,
+    }
+
+
+def _allowance(written: PublicModel) -> tuple[float, str]:
+    """What scores of transformers may differ by, and why it is more than usual, if it is: they compute with constants as coarse as the file holds
+    them, we with the exact ones."""
+    weights, constants = written.folder.weights, written.family.constants(written.settings)
+    coarse = {weights.dtype(written.names[name]) for name in written.extras if name in constants}
+    coarsest = max((DTYPES[one] for one in coarse), key=lambda dtype: torch.finfo(dtype).eps, default=torch.float32)
+    if torch.finfo(coarsest).eps <= TOLERANCE:
+        return TOLERANCE, ""
+    return torch.finfo(
+        coarsest
+    ).eps, f"; the file holds constants rounded to {str(coarsest).removeprefix('torch.')}, and transformers computes with these"
 
 
 def _fixed_batch(loaded: LoadedModel) -> dict[str, Tensor]:
-    """Token ids [2, T] of no meaning, the same every time, without the padding token."""
-    size, length = to_dict(loaded.model_config)["vocab_size"], min(loaded.model.max_length or 12, 12)
+    """Token ids [2, T] of no meaning, the same every time, without the padding token; one row where none is known, as transformers then classifies
+    no more at once. No longer than `max_length` says, which a table of theirs may be even where ours are computed for any length."""
+    settings = to_dict(loaded.model_config)
+    size, length, rows = settings["vocab_size"], min(settings["max_length"], 12), 1 if loaded.pad is None else 2
     size = loaded.tokenizer.vocabulary.size if isinstance(loaded, LoadedRun) else size
-    ids = torch.randint(size, (2, length), generator=torch.Generator().manual_seed(0))
+    ids = torch.randint(size, (rows, length), generator=torch.Generator().manual_seed(0))
     if loaded.pad is not None:
         ids = torch.where(ids == loaded.pad, (loaded.pad + 1) % size, ids)
     targets = {"decoder_input_ids": ids.flip(1)} if loaded.model_config.accepts is TranslationInputs else {}
     return {"input_ids": ids} | targets
 
 
-def _scores(model: Pretrained, inputs: dict[str, Tensor]) -> Tensor:
-    return model.hidden(**inputs) if model.loaded.primary is None else model.logits(**inputs)
+def _scores(loaded: LoadedModel, inputs: dict[str, Tensor]) -> Tensor:
+    """In float64, where two orders of the same sums differ by nothing that counts; the model's weights are as before when it returns."""
+    model = Pretrained(loaded)
+    loaded.model.double()
+    try:
+        with InDouble():
+            return model.hidden(**inputs) if loaded.primary is None else model.logits(**inputs)
+    finally:
+        loaded.model.float()
 
 
-def _compared(folder: Path, who: str, wanted: Tensor, found: Tensor) -> str:
+def _compared(folder: Path, who: str, wanted: Tensor, found: Tensor, tolerance: float = TOLERANCE) -> str:
     if wanted.shape != found.shape:
         raise CheckpointError(f"{folder}: {who} gives scores of shape {list(found.shape)} for what was written, the model {list(wanted.shape)}")
-    difference, allowed = float((wanted - found).abs().max()), TOLERANCE * max(1.0, float(wanted.abs().max()))
+    difference, allowed = float((wanted - found).abs().max()), tolerance * max(1.0, float(wanted.abs().max()))
     if not difference <= allowed:
         raise CheckpointError(f"{folder}: {who} gives scores that differ by {difference:.2g} from the model's (allowed: {allowed:.2g})")
     return f"scores equal within {allowed:.2g} (largest difference {difference:.1e})"

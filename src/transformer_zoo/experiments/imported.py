@@ -1,7 +1,7 @@
 """Imported runs: a public model as a folder of ours.
 
 It holds `imported.yaml` (settings, heads and where all came from), `tokenizer.json`, a checkpoint as training writes them, and in `source/` the
-small files of the original, so that an export gives back what was read.
+small files of the original (with its tensors that nothing reads), so that an export gives back what was read.
 """
 
 import logging
@@ -14,15 +14,18 @@ from tempfile import mkdtemp
 from typing import Any
 
 import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
 
 from transformer_zoo import __version__
 from transformer_zoo.data.tokenizers import Tokenizer
-from transformer_zoo.errors import ConfigError
+from transformer_zoo.errors import CheckpointError, ConfigError
 from transformer_zoo.experiments.convert import from_dict, to_dict
 from transformer_zoo.experiments.loaded import LoadedModel
 from transformer_zoo.experiments.public import Facts, loaded, open_public, settings_from, wishes
 from transformer_zoo.interop.families import family_of
-from transformer_zoo.interop.files import CONFIG, GENERATION, KEPT, TOKENIZER, read_json, without_code, write_json
+from transformer_zoo.interop.files import CONFIG, GENERATION, KEPT, TOKENIZER, read_json, without_code, write_json, write_weights
 from transformer_zoo.interop.special_ids import known_ids
 from transformer_zoo.models.base import ModelConfig
 from transformer_zoo.records import HeadNeed
@@ -31,7 +34,7 @@ from transformer_zoo.training.checkpoints import CheckpointStore, Identity, Snap
 
 logger = logging.getLogger(__name__)
 
-FILE, SOURCE = "imported.yaml", "source"
+FILE, SOURCE, IDLE = "imported.yaml", "source", "idle.safetensors"
 FORMAT_VERSION = 1
 
 
@@ -99,6 +102,8 @@ def import_model(source: Path, target: Path) -> dict[str, Any]:
         for name in KEPT:
             if (source / name).is_file():
                 shutil.copyfile(source / name, folder / SOURCE / name)
+        if idle := found.idle():
+            write_weights(folder / SOURCE / IDLE, idle)
         if found.folder.tokenizer is not None:
             shutil.copyfile(source / TOKENIZER, folder / TOKENIZER)
         tokenizer = "" if found.folder.tokenizer is None else found.folder.tokenizer.fingerprint
@@ -147,6 +152,19 @@ def source_json(path: Path, name: str) -> dict[str, Any]:
     if name == CONFIG and not file.is_file():
         raise ConfigError(f"{file} is missing, which an import writes: import the model again")
     return without_code(read_json(file, ConfigError)) if file.is_file() else {}
+
+
+def source_idle(path: Path) -> dict[str, Tensor]:
+    """The original's tensors that nothing reads, as far as they hold numbers of their own.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+    """
+    file = path / SOURCE / IDLE
+    try:
+        return load_file(file) if file.is_file() else {}
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{file}: not readable ({' '.join(str(error).split())}); import the model again") from error
 
 
 def load_imported(path: Path, *, device: str = "auto", checkpoint: str = "best") -> LoadedModel:

@@ -42,13 +42,15 @@ class InputChecks:
         valid = self._flags("attention_mask", mask, name, ids)
         valid = None if valid is None or bool(valid.all()) else valid
         family = self.loaded.family
+        sees_all = self._flags("global_attention_mask", global_mask, name, ids)
         return SequenceInputs(
             token_ids=ids,
             valid=valid,
             any_padding=valid is not None,
             positions=None if family is None else family.positions(ids, self.loaded.pad),
+            last_at=None if family is None else family.last_at(ids, self.loaded.pad),
             segment_ids=self._segments(segments, name, ids),
-            global_positions=self._flags("global_attention_mask", global_mask, name, ids),
+            global_positions=sees_all if sees_all is None or valid is None else sees_all & valid,
         )
 
     def _token_ids(self, name: str, ids: Tensor, rows: int | None) -> Tensor:

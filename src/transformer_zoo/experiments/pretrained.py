@@ -91,7 +91,7 @@ class Pretrained:
             raise ConfigError(f"{self.loaded.path} holds a bare body without a head, so there are no logits: use hidden(…) or embed(…)")
         record = self.inputs(input_ids, attention_mask, token_type_ids, decoder_input_ids, global_attention_mask)
         if self.loaded.family is not None and global_attention_mask is None and isinstance(record, SequenceInputs):
-            record = replace(record, global_positions=self.loaded.family.global_positions(name, record.token_ids))
+            record = replace(record, global_positions=self.loaded.family.global_positions(name, record.token_ids, record.valid))
         with inference(self.model):
             scores = self.model(record).heads[name]
             if self.loaded.heads[name].kind == "vocabulary":

@@ -46,6 +46,8 @@ def open_public(path: Path) -> PublicModel:
     model = read_model(read_folder(path), skeleton)
     for note in (*model.folder.notes, *_ids(model)[1]):
         logger.warning("%s", note)
+    for remark in model.family.remarks(model.settings):
+        logger.warning("%s: %s", path, remark)
     if model.unread:
         logger.warning("%s: kept, but without effect here: %s", path / "config.json", ", ".join(model.unread))
     return model

@@ -82,6 +82,10 @@ class Family(ABC):
         do not stand in the body belong to a head."""
         return {}
 
+    def remarks(self, settings: Plain) -> list[str]:
+        """What is knowingly done otherwise here than there, for the log."""
+        return []
+
     def recipe(self, settings: Plain) -> str:
         """The name of our model with these settings."""
         return self.recipes[0]
@@ -96,13 +100,18 @@ class Family(ABC):
         """Where each token [B,T] stands, for families that count otherwise than 0, 1, 2 …"""
         return None
 
+    def last_at(self, token_ids: Tensor, pad: int | None) -> Tensor | None:
+        """Which token [B] of each row a classifier of its last token takes, for families that look at ids and not at a mask."""
+        return None
+
     def targets(self, token_ids: Tensor, ids: Mapping[str, Any]) -> Tensor | None:
         """What an encoder-decoder takes as the target of a source [B,S] where none is given; `ids` are special tokens by their keys. None: there must
         be one."""
         return None
 
-    def global_positions(self, head: str | None, token_ids: Tensor) -> Tensor | None:
-        """Which tokens [B,T] see and are seen by all where a caller names none, for the scores of a head; None: none do."""
+    def global_positions(self, head: str | None, token_ids: Tensor, valid: Tensor | None) -> Tensor | None:
+        """Which tokens [B,T] see and are seen by all where a caller names none, for the scores of a head; None: none do. Padding (where `valid` [B,T]
+        is False) never does."""
         return None
 
     def classes(self, heads: Collection[str]) -> list[str] | None:

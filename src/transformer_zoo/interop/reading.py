@@ -65,6 +65,13 @@ class PublicModel:
             logger.warning("%s: %s holds numbers that are not finite (NaN or infinity)", self.folder.weights.label, odd)
         return to_ours(self.links, theirs)
 
+    def idle(self) -> dict[str, Tensor]:
+        """Their tensors that nothing reads, where they hold other numbers than the one they could be a copy of; as the file has them."""
+        tensor, names = self.folder.weights.tensor, self.names
+        idle = [copy for copy in self.family.copies(self.settings) if copy.idle and copy.theirs in self.extras and copy.of in names]
+        found = {copy.theirs: (tensor(names[copy.theirs]), tensor(names[copy.of])) for copy in idle}
+        return {name: one for name, (one, other) in found.items() if not torch.equal(one, other)}
+
     def dtypes(self) -> tuple[str, dict[str, str]]:
         """The type most of their tensors have, such as bfloat16, and those that have another one."""
         names = [*(name for one in self.links for name in one.theirs), *self.extras]
@@ -231,7 +238,7 @@ def _check_tensors(model: PublicModel, ours: Mapping[str, Tensor]) -> None:
 def _check_equal(model: PublicModel, copies: Sequence[Copy], constants: Mapping[str, Tensor]) -> None:
     weights, names = model.folder.weights, model.names
     for copy in copies:
-        if copy.theirs in names and not torch.equal(weights.tensor(names[copy.theirs]), weights.tensor(names[copy.of])):
+        if copy.theirs in names and not copy.idle and not torch.equal(weights.tensor(names[copy.theirs]), weights.tensor(names[copy.of])):
             raise CheckpointError(f"{weights.label}: {names[copy.theirs]} must equal {names[copy.of]}, to which {CONFIG} ties it, and does not")
     for name, constant in constants.items():
         if name in names:

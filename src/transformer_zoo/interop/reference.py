@@ -9,15 +9,18 @@ import torch
 from torch import Tensor
 
 from transformer_zoo.errors import CheckpointError
+from transformer_zoo.interop.precision import InDouble
 
 logger = logging.getLogger(__name__)
 
 SCORES = ("logits", "prediction_logits", "seq_relationship_logits", "last_hidden_state")
 """Where their outputs hold what a class is for, the first that is there."""
+FLOAT32_ONLY = {"reorder_and_upcast_attn"}
+"""Settings that only order sums otherwise, and refuse to be computed in float64."""
 
 
 def reference_output(folder: Path, class_name: str, inputs: dict[str, Tensor]) -> Tensor | None:
-    """What their class gives for the inputs, in float32: scores, or hidden states where it has no head. None where the package or this class of it is
+    """What their class gives for the inputs, in float64: scores, or hidden states where it has no head. None where the package or this class of it is
     not there.
 
     Raises:
@@ -35,8 +38,13 @@ def reference_output(folder: Path, class_name: str, inputs: dict[str, Tensor]) -
     transformers.utils.logging.set_verbosity_error()
     try:
         with torch.random.fork_rng(devices=[]):
-            model = chosen.from_pretrained(folder, local_files_only=True, dtype=torch.float32, attn_implementation="eager").eval()
-        with torch.no_grad():
+            config = chosen.config_class.from_pretrained(folder, local_files_only=True)
+            for name in FLOAT32_ONLY & vars(config).keys():
+                setattr(config, name, False)
+            model = (
+                chosen.from_pretrained(folder, config=config, local_files_only=True, dtype=torch.float32, attn_implementation="eager").double().eval()
+            )
+        with torch.no_grad(), InDouble():
             output = model(**inputs)
     except Exception as error:  # whatever another package raises is told in one line
         raise CheckpointError(f"{folder}: transformers.{class_name} does not load what was written ({' '.join(str(error).split())})") from error

@@ -97,6 +97,8 @@ class Copy:
     """The head it belongs to: a file that has it has the head, even one with no tensor of its own."""
     written: bool = False
     """Whether it stands in the files that transformers writes."""
+    idle: bool = False
+    """Whether nothing reads it: a file may hold other numbers there, which an export gives back as they were."""
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,10 @@ def their_tensors(
     dtype: str = "float32",
     dtypes: Mapping[str, str] | None = None,
     extras: Collection[str] | None = None,
+    idle: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Everything that stands in their file. `dtype` is the type of all but those that `dtypes` names; `extras` are the copies and constants that are
-    written (None: those that usually are).
+    written (None: those that usually are), `idle` copies that nothing reads and that hold other numbers.
 
     Raises:
         ConfigError: a tensor of ours has no place in the format.
@@ -39,6 +40,6 @@ def their_tensors(
     constants = {name: tensor for name, tensor in family.constants(settings).items() if prefixed or name.startswith(family.prefix)}
     more = {copy.theirs: tensors[copy.of].clone() for copy in copies} | constants
     chosen = {copy.theirs for copy in copies if copy.written} | constants.keys() if extras is None else extras
-    tensors |= {name: more[name] for name in chosen}
+    tensors |= {name: more[name] for name in chosen} | dict(idle or {})
     typed = {name: tensor.to(getattr(torch, (dtypes or {}).get(name, dtype))) for name, tensor in tensors.items()}
     return {name if prefixed else name.removeprefix(family.prefix): tensor for name, tensor in typed.items()}

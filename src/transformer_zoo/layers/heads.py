@@ -1,7 +1,7 @@
 """Heads: what an objective puts on top of a model.
 
 All share one forward: hidden states [B,T,D], `valid` [B,T] (False on padding; None: no padding), `predict_at` [N] (flat positions at which a
-vocabulary head runs; None: all). Each uses what concerns it.
+vocabulary head runs; None: all), `last_at` [B] (the token that `pooling=last` takes; None: the last that is no padding). Each uses what concerns it.
 """
 
 from dataclasses import dataclass, replace
@@ -44,7 +44,7 @@ class VocabularyHead(nn.Module):
         if not self.is_tied:
             law.matrix(self.weight)
 
-    def forward(self, hidden: Tensor, *, valid: Tensor | None, predict_at: Tensor | None) -> VocabularyScores:
+    def forward(self, hidden: Tensor, *, valid: Tensor | None, predict_at: Tensor | None, last_at: Tensor | None = None) -> VocabularyScores:
         """Hidden [B,T,D] at the flat positions `predict_at` [N] in B·T (None: all) -> scores of [N,V]."""
         rows = rearrange(hidden, "b t d -> (b t) d")
         rows = rows if predict_at is None else rows.index_select(0, predict_at)
@@ -175,8 +175,8 @@ class Pooler(nn.Module):
         self.pooling = config.pooling
         self.pooler = config.build_transform(d_model, norm) if config.transform else nn.Identity()
 
-    def forward(self, hidden: Tensor, *, valid: Tensor | None, predict_at: Tensor | None) -> Tensor:
-        return self.pooler(pool(hidden, valid, self.pooling))
+    def forward(self, hidden: Tensor, *, valid: Tensor | None, predict_at: Tensor | None, last_at: Tensor | None = None) -> Tensor:
+        return self.pooler(pool(hidden, valid, self.pooling, last_at))
 
 
 class SequenceClassifier(nn.Module):
@@ -190,8 +190,8 @@ class SequenceClassifier(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.classifier = nn.Linear(d_model, n_classes, bias=config.bias)
 
-    def forward(self, hidden: Tensor, *, valid: Tensor | None, predict_at: Tensor | None) -> Tensor:
-        pooled = self.pooler(self.input_dropout(pool(hidden, valid, self.pooling)))  # [B,T,D] -> [B,D]
+    def forward(self, hidden: Tensor, *, valid: Tensor | None, predict_at: Tensor | None, last_at: Tensor | None = None) -> Tensor:
+        pooled = self.pooler(self.input_dropout(pool(hidden, valid, self.pooling, last_at)))  # [B,T,D] -> [B,D]
         return self.classifier(self.dropout(pooled))  # [B,D] -> [B,C]
 
 
@@ -204,7 +204,7 @@ class TokenClassifier(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.classifier = nn.Linear(d_model, n_classes, bias=config.bias)
 
-    def forward(self, hidden: Tensor, *, valid: Tensor | None, predict_at: Tensor | None) -> Tensor:
+    def forward(self, hidden: Tensor, *, valid: Tensor | None, predict_at: Tensor | None, last_at: Tensor | None = None) -> Tensor:
         return self.classifier(self.dropout(self.transform(hidden)))
 
 
@@ -217,14 +217,16 @@ class TokenDetector(nn.Module):
         self.transform = config.build_transform(d_model, norm)
         self.detector = nn.Linear(d_model, 1)
 
-    def forward(self, hidden: Tensor, *, valid: Tensor | None, predict_at: Tensor | None) -> Tensor:
+    def forward(self, hidden: Tensor, *, valid: Tensor | None, predict_at: Tensor | None, last_at: Tensor | None = None) -> Tensor:
         return self.detector(self.transform(hidden)).squeeze(-1)  # [B,T,D] -> [B,T]
 
 
-def pool(hidden: Tensor, valid: Tensor | None, pooling: str) -> Tensor:
-    """[B,T,D] -> [B,D]; padding [B,T] (False) takes no part."""
+def pool(hidden: Tensor, valid: Tensor | None, pooling: str, last_at: Tensor | None = None) -> Tensor:
+    """[B,T,D] -> [B,D]; padding [B,T] (False) takes no part. `last_at` [B]: which token counts as the last."""
     if pooling == "first":
         return hidden[:, 0]
+    if pooling == "last" and last_at is not None:
+        return hidden[torch.arange(len(hidden), device=hidden.device), last_at]
     if valid is None:
         return hidden.mean(dim=1) if pooling == "mean" else hidden[:, -1]
     if pooling == "mean":

@@ -152,9 +152,9 @@ class Model(nn.Module, ABC):
         for stack in self.stacks():
             stack.recomputes = on
 
-    def run_heads(self, hidden: Tensor, *, valid: Tensor | None, predict_at: Tensor | None) -> dict[str, Any]:
+    def run_heads(self, hidden: Tensor, *, valid: Tensor | None, predict_at: Tensor | None, last_at: Tensor | None = None) -> dict[str, Any]:
         """What every head makes of hidden states [B,T,D]."""
-        return {name: head(hidden, valid=valid, predict_at=predict_at) for name, head in self.heads.items()}
+        return {name: head(hidden, valid=valid, predict_at=predict_at, last_at=last_at) for name, head in self.heads.items()}
 
     def next_token_logits(self, hidden: Tensor) -> Tensor:
         """[B,T,D] -> [B,V]: the vocabulary head at the last position."""

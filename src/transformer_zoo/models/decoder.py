@@ -63,7 +63,7 @@ class Decoder(Model):
             key_global=inputs.global_positions,
         )
         x = self.stack(x, operands=operands, query_index=index, key_index=index)
-        return ModelOutput(hidden=x, heads=self.run_heads(x, valid=inputs.valid, predict_at=inputs.predict_at))
+        return ModelOutput(hidden=x, heads=self.run_heads(x, valid=inputs.valid, predict_at=inputs.predict_at, last_at=inputs.last_at))
 
     @torch.no_grad()
     def start(self, inputs: SequenceInputs, *, capacity: int) -> tuple[Tensor, DecodingState]:

@@ -59,4 +59,4 @@ class Encoder(Model):
             key_global=inputs.global_positions,
         )
         x = self.stack(x, operands=operands, query_index=index, key_index=index)
-        return ModelOutput(hidden=x, heads=self.run_heads(x, valid=inputs.valid, predict_at=inputs.predict_at))
+        return ModelOutput(hidden=x, heads=self.run_heads(x, valid=inputs.valid, predict_at=inputs.predict_at, last_at=inputs.last_at))

@@ -64,6 +64,14 @@ class BigBird(Family):
             "num_random_blocks": at(settings, "attention.n_random", 3),
         }
 
+    def remarks(self, settings: Plain) -> list[str]:
+        if settings["attention"]["attention_type"] != "block_sparse" or not settings["attention"]["n_random"]:
+            return []
+        return [
+            "in evaluation, too, tokens of long rows see the random blocks of training, where transformers sees the first block in their stead "
+            "(docs/long_attention.md)"
+        ]
+
     def rules(self, settings: Plain) -> list[Rule]:
         return [
             *embedding_rules(self.prefix),

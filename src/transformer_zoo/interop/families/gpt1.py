@@ -4,8 +4,9 @@ openai-gpt."""
 import logging
 from typing import ClassVar
 
-from transformer_zoo.interop.base import Classes, Family
+from transformer_zoo.interop.base import Classes
 from transformer_zoo.interop.config_file import ConfigFile, Plain, at
+from transformer_zoo.interop.families.last_token import LastTokenFamily
 from transformer_zoo.interop.tensors import TRANSPOSED, Copy, Rule
 
 logger = logging.getLogger(__name__)
@@ -17,7 +18,7 @@ ACTIVATIONS = {"gelu": "gelu_tanh", "relu": "relu", "silu": "silu", "swish": "si
 ACTIVATION_NAMES = {"gelu_tanh": "gelu", "relu": "relu", "silu": "silu"}
 
 
-class GPT1(Family):
+class GPT1(LastTokenFamily):
     """A post-norm decoder with learned positions; its projections stand the other way round."""
 
     model_type = "openai-gpt"

@@ -3,8 +3,9 @@
 import logging
 from typing import ClassVar
 
-from transformer_zoo.interop.base import Classes, Family
+from transformer_zoo.interop.base import Classes
 from transformer_zoo.interop.config_file import ACTIVATION_NAMES, ConfigFile, Plain, at
+from transformer_zoo.interop.families.last_token import LastTokenFamily
 from transformer_zoo.interop.tensors import TRANSPOSED, Copy, Rule
 
 logger = logging.getLogger(__name__)
@@ -13,7 +14,7 @@ WORDS = "transformer.wte.weight"
 BLOCK, THEIR_BLOCK = "stack.blocks.{layer}", "transformer.h.{layer}"
 
 
-class GPT2(Family):
+class GPT2(LastTokenFamily):
     """A pre-norm decoder with learned positions; its projections stand the other way round."""
 
     model_type = "gpt2"

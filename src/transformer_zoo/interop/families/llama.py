@@ -2,8 +2,9 @@
 
 from typing import ClassVar
 
-from transformer_zoo.interop.base import Classes, Family
+from transformer_zoo.interop.base import Classes
 from transformer_zoo.interop.config_file import ACTIVATION_NAMES, ConfigFile, Plain, at
+from transformer_zoo.interop.families.last_token import LastTokenFamily
 from transformer_zoo.interop.tensors import Copy, Joined, Rule
 
 WORDS = "model.embed_tokens.weight"
@@ -12,7 +13,7 @@ SCALINGS = {"default": "none", "linear": "linear", "llama3": "llama3"}
 """Their types of rotary positions that can be done → ours."""
 
 
-class Llama(Family):
+class Llama(LastTokenFamily):
     """A pre-norm decoder with rotary positions, grouped queries and a gated feed-forward network."""
 
     model_type = "llama"

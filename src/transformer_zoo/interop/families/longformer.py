@@ -82,11 +82,11 @@ class Longformer(Family):
     def positions(self, token_ids: Tensor, pad: int | None) -> Tensor:
         return real_positions(token_ids, pad)
 
-    def global_positions(self, head: str | None, token_ids: Tensor) -> Tensor | None:
+    def global_positions(self, head: str | None, token_ids: Tensor, valid: Tensor | None) -> Tensor | None:
         if head != "classification":
             return None
         first = torch.zeros_like(token_ids, dtype=torch.bool)
-        first[:, 0] = True
+        first[:, 0] = True if valid is None else valid[:, 0]
         return first
 
 

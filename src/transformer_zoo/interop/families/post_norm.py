@@ -113,10 +113,10 @@ def vocabulary_rules(settings: Plain, head: str, transform: str, norm: str) -> l
 
 
 def vocabulary_copies(settings: Plain, head: str, words: str) -> list[Copy]:
-    """What ties such a head to the table `words`; untied, its idle bias holds the same numbers as the one that counts."""
+    """What ties such a head to the table `words`; untied, it has a second bias, which nothing reads."""
     if at(settings, "vocabulary_head.tied", True):
         return [
             Copy(f"{head}.decoder.weight", words, head="vocabulary"),
             Copy(f"{head}.decoder.bias", f"{head}.bias", head="vocabulary"),
         ]
-    return [Copy(f"{head}.bias", f"{head}.decoder.bias", head="vocabulary", written=True)]
+    return [Copy(f"{head}.bias", f"{head}.decoder.bias", head="vocabulary", written=True, idle=True)]
