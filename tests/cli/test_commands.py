@@ -146,6 +146,12 @@ def test_describe_tells_parts_masks_and_ancestry(zoo: Zoo) -> None:
     assert "  █···············" in lines
 
 
+def test_describe_draws_the_first_of_many_masks(zoo: Zoo) -> None:
+    told = zoo("describe", "model=bigbird", "model.n_layers=6", "model.attention.block_size=4", "data.sequence_length=64").out
+    assert told.count("stack: self-attention (1 layer, 64 tokens)") == 4
+    assert "and 2 more (--json has all of them)" in told
+
+
 def test_describe_counts_a_chosen_tokenizer(zoo: Zoo) -> None:
     sizes = {}
     for words in (["tokenizer=byte"], ["tokenizer=bpe", "tokenizer.vocab_size=1000"], []):

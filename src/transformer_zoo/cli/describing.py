@@ -6,6 +6,10 @@ from transformer_zoo.experiments.describe import TRAINING_PASSES, Description, P
 from transformer_zoo.experiments.lineage import Step
 
 
+DRAWN = 4
+"""Masks that are drawn, at most: a model may have another one in every layer (BigBird)."""
+
+
 def text(found: Description) -> str:
     """A page about one model: sizes, parts, masks, ancestry."""
     return "\n".join([*_head(found), "", *_parts(found), *_masks(found.masks), *_lineage(found.lineage)])
@@ -36,10 +40,12 @@ def _parts(found: Description) -> list[str]:
 
 def _masks(pictures: Sequence[Picture]) -> list[str]:
     lines: list[str] = []
-    for one in pictures:
+    for one in pictures[:DRAWN]:
         lines += ["", f"{one.name} ({one.layers} {'layer' if one.layers == 1 else 'layers'}, {one.tokens} tokens)"]
         everything = all(set(row) == {"█"} for row in one.rows)
         lines += ["  every token sees every token"] if everything else [f"  {row}" for row in one.rows]
+    if len(pictures) > DRAWN:
+        lines += ["", f"and {len(pictures) - DRAWN} more (--json has all of them)"]
     if any(cell in row for one in pictures for row in one.rows for cell in "·▒"):
         lines += ["  a row is what a token sees, from the first token to the last: █ all, ▒ some, · none"]
     return lines
