@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from transformer_zoo.experiments.describe import TRAINING_PASSES, Description, Picture
 from transformer_zoo.experiments.lineage import Step
 
-
 DRAWN = 4
 """Masks that are drawn, at most: a model may have another one in every layer (BigBird)."""
 
