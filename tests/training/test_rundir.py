@@ -26,9 +26,12 @@ except ConfigError as error:
     sys.exit(error.exit_code)
 if len(sys.argv) > 2:  # a child that outlives its parent for a while
     import os
+    reading, writing = os.pipe()
     if os.fork() == 0:
+        os.write(writing, b"!")
         time.sleep(30)
         os._exit(0)
+    os.read(reading, 1)  # the child is there, and has let go of the lock
 print("held", flush=True)
 time.sleep(30)
 """
