@@ -14,7 +14,8 @@ Every named model is a recipe in `configs/model/`: which part fills which slot, 
 This page is written by `python scripts/zoo_table.py`; a test compares it with the recipes.
 
 A choice's settings stand in brackets where they are not its default. *Parity* names the implementation that the tests hold a model equal to:
-hidden states and scores within 1e-5, loss and gradients within 1e-4, at several odd shapes.
+hidden states and scores within 1e-5, loss and gradients within 1e-4, at several odd shapes. BigBird is compared as in training: in evaluation the
+reference swaps its random blocks ([long_attention.md](long_attention.md)).
 """
 SIZES = """## The sizes their papers name
 
