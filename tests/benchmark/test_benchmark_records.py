@@ -17,7 +17,7 @@ def test_every_peer_has_its_own_row_and_target() -> None:
 
 
 def test_sides_must_have_the_same_rounds() -> None:
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(ValueError, match="longer"):
         compare({"ours": [1.0, 1.0], "peer": [1.0]}, row="r", what="", target=None)
 
 
