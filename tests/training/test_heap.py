@@ -12,12 +12,14 @@ from transformer_zoo.training.heap import keep_freed_memory
 
 if sys.argv[1] == "kept":
     assert keep_freed_memory()
-torch.ones(2**24)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(4):
-    torch.ones(2**24)  # 64 MiB, above what glibc ever keeps by itself
+for _ in range(20):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for mebibytes in (4, 16, 32, 40, 64):
+        blocks = [torch.ones(mebibytes * 2**18) for _ in range(2)]
+        del blocks
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
+"""Page faults of the last of twenty rounds."""
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the settings are glibc's")
