@@ -72,6 +72,12 @@ def additive_form(dense: Tensor | None, bias: Tensor | None, like: Tensor) -> tu
     return bias.masked_fill(~(dense | ~seeing), float("-inf")), seeing.to(like.dtype)  # a row of -inf alone would give NaN
 
 
+def shared_form(dense: Tensor, like: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """As `additive_form` without a bias; None for the queries that see anything, where all do."""
+    additive, seeing = additive_form(dense, None, like)
+    return additive, None if seeing is None or bool(seeing.all()) else seeing
+
+
 @dataclass(kw_only=True)
 class SDPAConfig(KernelConfig):
     """PyTorch's fused scaled-dot-product attention, which picks the fastest backend for the device."""
@@ -103,6 +109,10 @@ class SDPAKernel(Kernel):
         if drops:
             additive, seeing = mask.once("additive", lambda: additive_form(dense, None, q)) if bias is None else additive_form(dense, bias, q)
             mixed = dropped_attention(q, k, v, additive, scale=scale, dropout=dropout)
+        elif dense is not None and bias is None and dense.shape[2] == 1 and q.device.type == "cpu" and not torch.compiler.is_compiling():
+            # A mask that tokens and layers share is made additive once, not by PyTorch in every call.
+            additive, seeing = mask.once("shared", lambda: shared_form(dense, q))
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=additive, dropout_p=dropout, scale=scale)
         elif dense is None or bias is None:
             return F.scaled_dot_product_attention(q, k, v, attn_mask=dense if bias is None else bias.to(q.dtype), dropout_p=dropout, scale=scale)
         else:
