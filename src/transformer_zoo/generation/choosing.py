@@ -5,14 +5,14 @@ import torch
 from torch import Tensor
 
 _BLOCK = 64
-_WORTHWHILE = 32
-"""Blocks from which on this is faster."""
+_WORTHWHILE = 2**16
+"""Scores of all rows from which on this is faster."""
 
 
 def likeliest(scores: Tensor) -> Tensor:
     """[A] where each row of scores [A, V] is highest; the first place where several are equally high."""
     size = scores.shape[-1]
-    if scores.device.type != "cpu" or size < _WORTHWHILE * _BLOCK:
+    if scores.device.type != "cpu" or scores.numel() < _WORTHWHILE or size < _BLOCK:
         return scores.argmax(-1)
     block = _peaks(scores).argmax(-1)  # [A]
     # The last block may be short; it is searched together with what stands before, which is lower where that block was chosen.
@@ -24,7 +24,7 @@ def likeliest(scores: Tensor) -> Tensor:
 def topmost(scores: Tensor, n: int) -> tuple[Tensor, Tensor]:
     """The `n` highest of each row of scores [A, V], descending, and their places: 2 x [A, n]."""
     size = scores.shape[-1]
-    if scores.device.type != "cpu" or size < _WORTHWHILE * _BLOCK or 4 * n * _BLOCK > size:
+    if scores.device.type != "cpu" or scores.numel() < _WORTHWHILE or size < 4 * n * _BLOCK:
         values, places = scores.topk(n, dim=-1)
         return values, places
     blocks = _peaks(scores).topk(n, dim=-1).indices  # [A, n] the n highest are in the n blocks with the highest peaks

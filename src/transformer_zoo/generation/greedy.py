@@ -4,7 +4,6 @@ import logging
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -92,50 +91,72 @@ class StepwiseGenerator(Generator):
         device = request.device
         constraints = Constraints(request=request, min_new_tokens=self.min_new_tokens, no_repeat_ngram=self.no_repeat_ngram)
         limits = torch.tensor([rows[i].limit for i in chosen], device=device)  # [A]
-        left = torch.tensor(room, device=device)  # [A] tokens each active row may still choose here
         index = torch.tensor([request.row_index[i] for i in chosen], device=device)  # [A]
         step = torch.tensor([rows[i].new for i in chosen], device=device)  # [A]
-        active = torch.arange(len(chosen), device=device)  # [A] their places among the chosen
-        steps = max(room)
-        new = torch.zeros(len(chosen), steps, dtype=torch.int64, device=device)
-        log_probability = torch.zeros(len(chosen), device=device)
-        taken = torch.zeros(len(chosen), dtype=torch.int64, device=device)
-        ended = torch.zeros(len(chosen), dtype=torch.bool, device=device)
+        left = torch.tensor(room, device=device)  # [A] tokens each active row may choose here
+        written = _Written([rows[i] for i in chosen], max(room), device)
+        log_probability = torch.zeros(len(chosen), device=device)  # [A] of what is chosen here
 
-        logits, state = model.start(request.inputs(chosen, windows), capacity=max(len(w) for w in windows) + steps)
+        logits, state = model.start(request.inputs(chosen, windows), capacity=max(len(w) for w in windows) + max(room))
         logits = checked(logits)
-        for at in range(steps):
-            so_far = partial(_so_far, rows, chosen, active, new[:, :at])
-            tokens = self.choose(constraints(logits, step, limits, so_far), index, step)  # [A]
+        next_limit = min(room)
+        for taken in range(1, max(room) + 1):
+            tokens = self.choose(constraints(logits, step, limits, written.so_far), index, step)  # [A]
             chances = logits.log_softmax(-1).gather(1, tokens[:, None]).squeeze(1)
-            if constraints.binding:
-                chances = chances.masked_fill(constraints.is_forced(step, limits), 0.0)
-            log_probability[active] += chances
-            new[active, at] = tokens
-            taken[active] += 1
-            step, left = step + 1, left - 1
-            is_end = tokens == request.end if request.end is not None else torch.zeros_like(tokens, dtype=torch.bool)
-            ended[active] = is_end
-            going = without_gaps((left > 0) & ~is_end)
-            if len(going) == 0:
-                break
-            if len(going) < len(active):
+            log_probability = log_probability + (chances.masked_fill(constraints.is_forced(step, limits), 0.0) if constraints.binding else chances)
+            written.add(tokens)
+            step = step + 1
+            ends = None if request.end is None else tokens == request.end  # [A]
+            if taken == next_limit or (ends is not None and bool(ends.any())):
+                ends = torch.zeros_like(tokens, dtype=torch.bool) if ends is None else ends
+                goes_on = (left > taken) & ~ends
+                written.close((~goes_on).nonzero().squeeze(1), ends, log_probability)
+                going = without_gaps(goes_on)
+                if len(going) == 0:
+                    break
                 state.select(going)
-                active, tokens, index = active[going], tokens[going], index[going]
+                written.select(going)
+                tokens, index, log_probability = tokens[going], index[going], log_probability[going]
                 step, left, limits = step[going], left[going], limits[going]
+                next_limit = int(left.min())
             logits = model.step(tokens, state)
 
-        columns = zip(new.tolist(), taken.tolist(), ended.tolist(), log_probability.tolist(), strict=True)
-        for i, (ids, count, is_over, log_p) in zip(chosen, columns, strict=True):
-            rows[i].tokens += ids[: count - is_over]
-            rows[i].new += count
-            rows[i].ended = is_over
-            rows[i].log_probability += log_p
 
+class _Written:
+    """What is written in one window, put into the rows as they close."""
 
-def _so_far(rows: Sequence[_Row], chosen: Sequence[int], active: Tensor, new: Tensor) -> list[list[int]]:
-    """All tokens of each active row: those it had, and its new ones, a row of `new` [n, t]."""
-    return [[*rows[chosen[i]].tokens, *more] for i, more in zip(active.tolist(), new[active].tolist(), strict=True)]
+    def __init__(self, rows: list[_Row], length: int, device: torch.device | str) -> None:
+        self.rows = rows
+        """Those that are active, in the model's order."""
+        self.new = torch.zeros(len(rows), length, dtype=torch.int64, device=device)
+        self.length = 0
+        """Of what is written of `new`."""
+
+    def add(self, tokens: Tensor) -> None:
+        """One more [A]."""
+        self.new[:, self.length] = tokens
+        self.length += 1
+
+    def so_far(self) -> list[list[int]]:
+        """All tokens of each active row."""
+        return [[*row.tokens, *new] for row, new in zip(self.rows, self.new[:, : self.length].tolist(), strict=True)]
+
+    def close(self, places: Tensor, ends: Tensor, log_probability: Tensor) -> None:
+        """The rows at `places` get what was written; where one `ends`, its last token is no part of it."""
+        facts = zip(
+            places.tolist(), self.new[places, : self.length].tolist(), ends[places].tolist(), log_probability[places].tolist(), strict=True
+        )
+        for place, new, is_end, log_p in facts:
+            row = self.rows[place]
+            row.tokens += new[: len(new) - is_end]
+            row.new += len(new)
+            row.ended = is_end
+            row.log_probability += log_p
+
+    def select(self, places: Tensor) -> None:
+        """Only the rows at `places` stay active, in that order."""
+        self.rows = [self.rows[i] for i in places.tolist()]
+        self.new = self.new[places]
 
 
 @dataclass(kw_only=True)

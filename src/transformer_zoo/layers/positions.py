@@ -147,14 +147,27 @@ class SinusoidalPositions(Positions):
     def __init__(self, config: SinusoidalConfig, shape: PositionShape) -> None:
         super().__init__()
         self.base, self.width = config.base, shape.embedding_width
+        self._known: Tensor | None = None  # [N, W] the waves of the first positions
         self.pattern = "... w two -> ... (w two)" if config.layout == "interleaved" else "... w two -> ... (two w)"
 
     def embed(self, x: Tensor, index: Tensor) -> Tensor:
+        if x.shape[1] == 1 and x.device.type == "cpu" and not torch.compiler.is_compiling():  # a token at a time: each of all positions, one by one
+            return x + self._table(int(index.max()), x.dtype)[index]
+        return x + self._waves(index, x.device).to(x.dtype)
+
+    def _table(self, last: int, dtype: torch.dtype) -> Tensor:
+        """[N, W] of the positions to `last` at least."""
+        if self._known is None or len(self._known) <= last or self._known.dtype != dtype:
+            self._known = self._waves(torch.arange(2 * last + 64), torch.device("cpu")).to(dtype)
+        return self._known
+
+    def _waves(self, index: Tensor, device: torch.device) -> Tensor:
+        """Indices [...] -> [..., W], in double precision where there is one."""
         # In single precision an angle of some hundred turns would be off in the fifth digit; Apple's devices have nothing better.
-        dtype = torch.float32 if x.device.type == "mps" else torch.float64
-        angles = index.unsqueeze(-1) * _frequencies(self.base, self.width, x.device, dtype)  # [T or B,T, ceil(W/2)]
-        waves = torch.stack((angles.sin(), angles.cos()), dim=-1)  # [T or B,T, ceil(W/2), 2]
-        return x + rearrange(waves, self.pattern)[..., : self.width].to(x.dtype)
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        angles = index.unsqueeze(-1) * _frequencies(self.base, self.width, device, dtype)  # [..., ceil(W/2)]
+        waves = torch.stack((angles.sin(), angles.cos()), dim=-1)  # [..., ceil(W/2), 2]
+        return rearrange(waves, self.pattern)[..., : self.width]
 
 
 @dataclass(kw_only=True)

@@ -15,6 +15,7 @@ from transformer_zoo.layers.attention.multihead import MultiheadAttention
 from transformer_zoo.layers.blocks import Block, BlockCache, Residual, Scene, SiteKey
 from transformer_zoo.layers.cache import AttentionCache
 from transformer_zoo.layers.feedforward import DenseFeedforward, GatedFeedforward
+from transformer_zoo.layers.heads import VocabularyHead
 from transformer_zoo.layers.linear import Linear
 from transformer_zoo.layers.lowering import LoweredMask
 from transformer_zoo.layers.masks import Mask
@@ -42,6 +43,16 @@ def stack_step(stack: Stack, caches: list[BlockCache], packing: Packing) -> Step
         return final(x)
 
     return step
+
+
+def scores_step(head: nn.Module, packing: Packing) -> Function:
+    """A vocabulary head as a function of one token per row: [B, D] -> logits [B, V] float32."""
+    if type(head) is not VocabularyHead:
+        return lambda x: head(x.unsqueeze(1), valid=None, predict_at=None).logits()
+    transform, scale, product = resolved(head.transform, packing), head.scale, packing.product(head.weight, head.bias)
+    if scale == 1.0:
+        return lambda x: product(transform(x)).float()
+    return lambda x: product(transform(x) * scale).float()
 
 
 def resolved(module: nn.Module, packing: Packing) -> Function:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from transformer_zoo.layers.attention.base import AttentionConfig
-from transformer_zoo.layers.blocks import BlockCache, NormPlacementConfig
+from transformer_zoo.layers.blocks import BlockCache, NormPlacementConfig, Scene
 from transformer_zoo.layers.cache import Selection
 from transformer_zoo.layers.embeddings import EmbeddingsConfig
 from transformer_zoo.layers.feedforward import FeedforwardConfig
@@ -20,7 +20,7 @@ from transformer_zoo.layers.norms import NormConfig
 from transformer_zoo.layers.packing import Packing
 from transformer_zoo.layers.positions import PositionsConfig
 from transformer_zoo.layers.stacks import Stack, StackConfig
-from transformer_zoo.layers.stepping import Step
+from transformer_zoo.layers.stepping import Step, scores_step, stack_step
 from transformer_zoo.models.parts import LayerConfig, Parts
 from transformer_zoo.records import HeadNeed, Inputs, ModelOutput
 from transformer_zoo.settings import Config, PositiveInt, Probability
@@ -164,10 +164,12 @@ class Model(nn.Module, ABC):
         """[B,T,D] -> [B,V]: the vocabulary head at the last position."""
         return self.heads["vocabulary"](hidden[:, -1:], valid=None, predict_at=None).logits()
 
-    def step_logits(self, hidden: Tensor, packing: Packing) -> Tensor:
-        """[B,D] -> [B,V]: the same of one token per row."""
-        scores = self.heads["vocabulary"](hidden.unsqueeze(1), valid=None, predict_at=None)
-        return packing.product(scores.weight, scores.bias)(scores.hidden).float()
+    def _step(self, x: Tensor, scene: Scene, stack: Stack, state: "DecodingState") -> Tensor:
+        """One token per row through a stack and the vocabulary head: [B,D] -> logits [B,V]."""
+        if state.run is None:
+            run, score = stack_step(stack, state.caches, state.packing), scores_step(self.heads["vocabulary"], state.packing)
+            state.run = lambda x, scene: score(run(x, scene))
+        return state.run(x, scene)
 
 
 @dataclass
@@ -188,7 +190,7 @@ class DecodingState:
     memory_mask: LoweredMask | None = None
     """What may be seen of the memory, kept from token to token; None: not made yet."""
     run: Step | None = None
-    """The stack as a function of one token; None: not made yet."""
+    """Stack and vocabulary head as a function of one token; None: not made yet."""
 
     def select(self, rows: Tensor) -> None:
         """Keeps or reorders rows [M]; where several look at one memory, they stay together."""

@@ -13,7 +13,6 @@ from transformer_zoo.layers.initialization import initialize
 from transformer_zoo.layers.masks import Causal, MaskOperands, Padding, Prefix, SameDocument
 from transformer_zoo.layers.packing import packing_of
 from transformer_zoo.layers.stacks import Stack
-from transformer_zoo.layers.stepping import stack_step
 from transformer_zoo.models.assembly import build_embeddings, build_heads, build_stack
 from transformer_zoo.models.base import DecodingState, Model, TransformerConfig, slots
 from transformer_zoo.models.parts import Parts
@@ -89,15 +88,11 @@ class Decoder(Model):
             key_slots=slots(0, end, token_ids),
             key_valid=None if state.valid is None else state.valid[:, :end],
         )
-        if start == 0:
-            x = self.stack(x, operands=operands, query_index=query_index, key_index=key_index, caches=state.caches)
-            state.length = end
-            return self.next_token_logits(x)
-        if state.run is None:
-            state.run = stack_step(self.stack, state.caches, state.packing)
-        x = state.run(x.squeeze(1), self.stack.scene(operands, query_index, key_index))
+        scene = self.stack.scene(operands, query_index, key_index)
         state.length = end
-        return self.step_logits(x, state.packing)
+        if start == 0:
+            return self.next_token_logits(self.stack.run(x, scene, caches=state.caches))
+        return self._step(x.squeeze(1), scene, self.stack, state)
 
 
 def prompt_positions(token_ids: Tensor, valid: Tensor | None, capacity: int) -> tuple[Tensor, Tensor | None]:

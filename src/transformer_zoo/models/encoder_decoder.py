@@ -14,7 +14,6 @@ from transformer_zoo.layers.lowering import LoweredMask, MaskLowering
 from transformer_zoo.layers.masks import Causal, MaskOperands, Padding, SameDocument
 from transformer_zoo.layers.packing import packing_of
 from transformer_zoo.layers.stacks import Stack
-from transformer_zoo.layers.stepping import stack_step
 from transformer_zoo.models.assembly import build_embeddings, build_heads, build_stack
 from transformer_zoo.models.base import DecodingState, Model, TransformerConfig, slots
 from transformer_zoo.models.decoder import prompt_positions
@@ -105,7 +104,7 @@ class EncoderDecoder(Model):
     def start(self, inputs: TranslationInputs, *, capacity: int) -> tuple[Tensor, DecodingState]:
         """Encodes sources and reads target prefixes [B,P] (padded on the left); next token's logits [B,V] and the state for at most
         `capacity` target slots."""
-        memory, prefix = self.encode(inputs.source), inputs.target
+        memory, prefix, valid_source = self.encode(inputs.source), inputs.target, inputs.source.valid
         caches = [BlockCache(AttentionCache(capacity=capacity), AttentionCache(fixed=True)) for _ in self.decoder.order]
         positions, valid = prompt_positions(prefix.token_ids, prefix.valid, capacity)
         state = DecodingState(
@@ -115,7 +114,7 @@ class EncoderDecoder(Model):
             length=0,
             positions=positions,
             valid=valid,
-            memory_valid=inputs.source.valid,
+            memory_valid=None if valid_source is None or bool(valid_source.all()) else valid_source,
         )
         return self._advance(prefix.token_ids, memory, state), state
 
@@ -138,15 +137,10 @@ class EncoderDecoder(Model):
             key_valid=None if state.valid is None else state.valid[:, :end],
         )
         scene = self.decoder.scene(operands, query_index, key_index, memory=memory, memory_mask=state.memory_mask)
-        if memory is not None:
-            x = self.decoder.run(x, scene, caches=state.caches)
-            state.length = end
-            return self.next_token_logits(x)
-        if state.run is None:
-            state.run = stack_step(self.decoder, state.caches, state.packing)
-        x = state.run(x.squeeze(1), scene)
         state.length = end
-        return self.step_logits(x, state.packing)
+        if memory is not None:
+            return self.next_token_logits(self.decoder.run(x, scene, caches=state.caches))
+        return self._step(x.squeeze(1), scene, self.decoder, state)
 
 
 def memory_mask(queries: Tensor, source_valid: Tensor | None) -> LoweredMask:
