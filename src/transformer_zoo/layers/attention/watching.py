@@ -84,7 +84,7 @@ class Watch:
         owner, _, role = name.rpartition(".")
         parent = self.model.get_submodule(owner)
         if not isinstance(parent, Block):
-            return name, None
+            return name or "attention", None
         stack, _, number = owner.rpartition(".blocks.")
         return f"{stack or 'stack'}: {'cross' if role == 'cross_attention' else 'self'}-attention", int(number)
 
@@ -125,10 +125,14 @@ class Watch:
 
 
 def picked(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float, causal: bool, scale: float | None = None) -> str:
-    """The backend that `scaled_dot_product_attention` picks for these arguments, and why where it is none of the fused ones."""
+    """The backend that `scaled_dot_product_attention` picks for these arguments, and that dropout is why where it is none of the fused ones."""
+    if torch.is_autocast_enabled(q.device.type):
+        dtype = torch.get_autocast_dtype(q.device.type)
+        q, k, v = (x.to(dtype) for x in (q, k, v))
+        mask = mask.to(dtype) if mask is not None and mask.is_floating_point() else mask
     choice = SDPBackend(torch._fused_sdp_choice(q, k, v, mask, dropout, causal, scale=scale))
     name = choice.name.split("_")[0].lower()
-    return f"{name} ({DROPOUT})" if choice is SDPBackend.MATH and dropout else name
+    return f"{name} ({DROPOUT})" if choice == SDPBackend.MATH and dropout else name
 
 
 class _Listener(TorchFunctionMode):
