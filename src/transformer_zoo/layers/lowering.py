@@ -23,6 +23,10 @@ class LoweredMask:
     expression: Mask = field(default_factory=Everything)
     operands: MaskOperands | None = None
     """Of `expression`; None: there is nothing to evaluate."""
+    keeps_graph: bool = True
+    """Whether layers may share what has a gradient."""
+    merged: list[tuple[tuple[Tensor | None, Tensor | None], Tensor | None]] = field(default_factory=list)
+    """What was made of this mask together with a bias, and of which."""
     _known: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
@@ -68,6 +72,8 @@ class MaskLowering:
     """Lowers expressions for one forward, each distinct one once."""
 
     operands: MaskOperands
+    keeps_graph: bool = True
+    """False where layers are computed again in the backward pass."""
     _lowered: dict[Mask, LoweredMask] = field(default_factory=dict)
 
     def __call__(self, mask: Mask) -> LoweredMask:
@@ -78,10 +84,10 @@ class MaskLowering:
     def _lower(self, mask: Mask) -> LoweredMask:
         n_queries, n_keys = len(self.operands.query_slots), len(self.operands.key_slots)
         if mask == Everything() or (mask == Causal() and n_queries == 1):  # one new token sees the whole cache
-            return LoweredMask()
+            return LoweredMask(keeps_graph=self.keeps_graph)
         if mask == Causal() and n_queries == n_keys:
-            return LoweredMask(causal=True)
-        return LoweredMask(expression=mask, operands=self.operands)
+            return LoweredMask(causal=True, keeps_graph=self.keeps_graph)
+        return LoweredMask(expression=mask, operands=self.operands, keeps_graph=self.keeps_graph)
 
 
 @dataclass(frozen=True)

@@ -127,6 +127,11 @@ class Replica:
         self._eager = self.module
         self.module = torch.compile(self.module, backend=backend)  # type: ignore[assignment]
 
+    @property
+    def compiled(self) -> bool:
+        """Whether what is called is compiled, or is to be at its first call."""
+        return self._eager is not None
+
     def _run(self, example: Example) -> Any:
         if self._eager is None:
             return self.module(example)

@@ -23,7 +23,7 @@ from transformer_zoo.training.settings import TrainingConfig
 from transformer_zoo.training.signals import StopFlag
 from transformer_zoo.training.step import Stepper
 from transformer_zoo.training.trackers import TrackerConfig
-from transformer_zoo.training.trainer import Evaluate, Stream, Trainer
+from transformer_zoo.training.trainer import Evaluate, Observe, Stream, Trainer
 from transformer_zoo.training.weights import load_model_weights
 
 logger = logging.getLogger(__name__)
@@ -47,10 +47,11 @@ def build_trainer(
     stop: StopFlag | None = None,
     progress: Progress | None = None,
     tracked_config: Mapping[str, Any] | None = None,
+    observe: Observe | None = None,
 ) -> Trainer:
     """A trainer whose `fit` can be called. The world must have been joined; `model` is moved to `device` and, for several processes, wrapped.
 
-    `tracked_config` is what a tracker may show of the configuration: plain data with secrets masked.
+    `tracked_config` is what a tracker may show of the configuration: plain data with secrets masked. `observe` sees the first step.
 
     Raises:
         ConfigError: the device cannot compute in the precision asked for, or `training.parallel` does not fit how the run was started.
@@ -94,6 +95,7 @@ def build_trainer(
         stop=stop or StopFlag(),
         evaluate=evaluate,
         seed=seed,
+        observe=observe,
     )
 
 

@@ -6,6 +6,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import torch
@@ -29,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 Evaluate = Callable[[], dict[str, float]]
 """Held-out metrics of the model as it stands, the same in every process. It polls the StopFlag by `guard`."""
+Observe = Callable[[bool], AbstractContextManager[object]]
+"""Entered around the first step of every start; told whether the model is compiled."""
 
 BUDGET_SPENT = "the budget is spent"
 EVALUATIONS = 10
@@ -65,9 +68,11 @@ class Trainer:
         stop: StopFlag,
         evaluate: Evaluate | None,
         seed: int,
+        observe: Observe | None = None,
     ) -> None:
         self.config, self.stepper, self.schedule, self.stream = config, stepper, schedule, stream
         self.keeper, self.recorder, self.stop, self.evaluate, self.seed = keeper, recorder, stop, evaluate, seed
+        self.observe = observe
         self.device, self.world, self.weights = stepper.device, stepper.world, stepper.weights
         self.scored = stepper.replica.scored
         self.model = self.scored.model
@@ -138,7 +143,8 @@ class Trainer:
                 moment = self._moment(item, agreed)
                 if moment.start >= 1 and state.step:
                     break  # the clock has run out
-                result = self.stepper.run(item, agreed, self.schedule.factor(moment))
+                with self._observed():
+                    result = self.stepper.run(item, agreed, self.schedule.factor(moment))
                 self._count(item, agreed, result, time.monotonic() - began)
                 self.recorder.progress.advance(moment.end)
                 if state.step == 1 or state.step % self.config.log_every == 0:
@@ -149,6 +155,11 @@ class Trainer:
                 self._review()
                 if state.finished:
                     break
+
+    def _observed(self) -> AbstractContextManager[object]:
+        """Around a step: what wants to see the first one."""
+        observe, self.observe = self.observe, None
+        return contextlib.nullcontext() if observe is None else observe(self.stepper.replica.compiled)
 
     def _steps(self) -> Generator[StepExamples, None, None]:
         """The stream from where the run stands. Saved generators are put back once it runs, whatever starting it may have drawn."""
