@@ -14,7 +14,7 @@ from transformer_zoo.experiments import catalog
 from transformer_zoo.layers.attention import kernels
 from transformer_zoo.layers.attention.bigbird import BigBirdConfig
 from transformer_zoo.layers.attention.watching import AttentionKernel, picked, spans, watched
-from transformer_zoo.layers.lowering import LoweredMask, given
+from transformer_zoo.layers.lowering import LoweredMask
 from transformer_zoo.layers.positions import Site
 from transformer_zoo.models.base import Model
 from transformer_zoo.records import SequenceInputs
@@ -106,7 +106,11 @@ def test_every_way_is_told_and_the_profiler_agrees(name: str):
 
 def test_dropped_weights_and_the_formula_are_told_with_what_is_faster():
     (dropping,) = watched_step(build("decoder", attention=attention(dropout=0.1)), inputs("decoder", tokens()))
-    assert dropping.kernel == "sdpa: math (dropout of attention weights), causal flag"
+    assert dropping.kernel == "sdpa: own, dense mask"
+    assert dropping.advice == ""
+    windowed = build("encoder", attention=attention(window=3, dropout=0.1), max_length=512)
+    (dropping,) = watched_step(windowed, inputs("encoder", tokens(length=400)))
+    assert dropping.kernel == "sdpa: math (dropout of attention weights), band"
     assert dropping.advice.endswith("model.attention.dropout=0 lets them run")
     choice = attention()
     choice.kernel = kernels.ReferenceConfig()  # type: ignore[attr-defined]
@@ -161,29 +165,34 @@ def test_modules_that_do_not_run_are_left_out():
     assert watch.found() == []
 
 
-@pytest.mark.parametrize("mask", [LoweredMask(), LoweredMask(causal=True), given(torch.ones(1, 1, T, T, dtype=torch.bool))])
+@torch.no_grad()
+@pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
 @pytest.mark.parametrize("bias", [None, torch.zeros(1, 3, T, T), torch.zeros(1, 3, T, T, requires_grad=True)])
-def test_compiled_code_is_told_alike_and_compiled_once(mask: LoweredMask, dropout: float, bias: Tensor | None):
+def test_compiled_code_is_told_alike_and_compiled_once(causal: bool, dropout: float, bias: Tensor | None):
     module = attention(dropout=dropout).build(d_model=24, n_heads=3)
     x, graphs = torch.randn(2, T, 24), []
-    assert mask.dense is None or bias is None or mask.dense.all()  # computed before
+
+    def run(x: Tensor) -> Tensor:
+        return module(x, mask=LoweredMask(causal=causal), positions=Site(bias=bias))
 
     def backend(graph: torch.fx.GraphModule, _: list[Tensor]) -> Callable[..., Any]:
         graphs.append(graph)
         return graph.forward
 
     torch.compiler.reset()
-    compiled = torch.compile(lambda x: module(x, mask=mask, positions=Site(bias=bias)), backend=backend, fullgraph=True)
+    compiled = torch.compile(run, backend=backend)
     with watched(module, compiled=True) as watch:
         compiled(x)
-    told = watch.found()
+    (told,), n_graphs = watch.found(), len(graphs)
     compiled(x)
-    assert len(graphs) == 1, "a watch that ends must not make the model be compiled anew"
+    assert len(graphs) == n_graphs, "a watch that ends must not make the model be compiled anew"
     torch.compiler.reset()
     with watched(module) as watch:
-        module(x, mask=mask, positions=Site(bias=bias))
-    assert told == watch.found() != []
+        run(x)
+    (eager,) = watch.found()
+    drops = f"{'causal flag' if causal and bias is None else eager.kernel.removeprefix('sdpa: own, ')}"
+    assert told.kernel == (f"sdpa: math (dropout of attention weights), {drops}" if dropout else eager.kernel)
 
 
 def test_numbers_are_told_as_spans():

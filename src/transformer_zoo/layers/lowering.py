@@ -14,6 +14,17 @@ from transformer_zoo.layers.masks import BlockMask, Causal, Everything, GlobalTo
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Merged:
+    """A mask and a bias as one tensor, for the layers that share both."""
+
+    bias: Tensor | None
+    additive: bool
+    dtype: torch.dtype
+    allowed: Tensor | None  # boolean or additive, [B|1, H|1, T, S]
+    seeing: Tensor | None  # [B|1, H|1, T, 1]
+
+
 @dataclass
 class LoweredMask:
     """What a kernel gets: the causal flag, or a mask with its operands, or neither (all may attend). `dense` is computed when it is asked for, so
@@ -25,8 +36,8 @@ class LoweredMask:
     """Of `expression`; None: there is nothing to evaluate."""
     keeps_graph: bool = True
     """Whether layers may share what has a gradient."""
-    merged: list[tuple[tuple[Tensor | None, Tensor | None], Tensor | None]] = field(default_factory=list)
-    """What was made of this mask together with a bias, and of which."""
+    merged: list["Merged"] = field(default_factory=list)
+    """What was made of this mask together with a bias."""
     _known: dict[str, Any] = field(default_factory=dict)
 
     @cached_property

@@ -10,11 +10,14 @@ from torch import Tensor
 
 from transformer_zoo.layers.attention.banded import band_of, banded
 from transformer_zoo.layers.attention.block_sparse import block_sparse, listed_blocks
-from transformer_zoo.layers.lowering import LoweredMask
+from transformer_zoo.layers.attention.dropped import dropped_attention
+from transformer_zoo.layers.dropout import is_fast
+from transformer_zoo.layers.lowering import LoweredMask, Merged
 from transformer_zoo.settings import Config
 
 CAUSAL, UNMASKED, DENSE, BIAS, LEARNED = "causal flag", "no mask", "dense mask", "score bias", "score bias with a gradient"
-"""Ways of `Kernel.took`, which may be joined."""
+OWN = "own"
+"""Words of `Kernel.took`: what a kernel was given, and that a computation of ours took the place of PyTorch's."""
 
 
 @dataclass(kw_only=True)
@@ -68,30 +71,30 @@ def dense_form(mask: LoweredMask, bias: Tensor | None, q: Tensor, k: Tensor) -> 
     return dense, bias if counts is None else counts if bias is None else bias + counts
 
 
-def merged(mask: LoweredMask, bias: Tensor | None, q: Tensor, k: Tensor) -> tuple[Tensor | None, Tensor | None]:
-    """A mask and a bias as the one additive (without a bias: boolean) mask of the fused attention; and which rows see something, [B|1,H|1,T,1],
-    where the result must be multiplied by it. Made once for all layers that share both, unless they are computed again in the backward pass,
-    where every layer must make what it made in the forward."""
-    for known, of in mask.merged:
-        if of is bias and (known[0] is None or known[0].dtype in (torch.bool, q.dtype)):
-            return known
-    made = _merge(mask, bias, q, k)
-    if mask.keeps_graph or bias is None or not bias.requires_grad:
-        mask.merged.append((made, bias))
-    return made
-
-
-def _merge(mask: LoweredMask, bias: Tensor | None, q: Tensor, k: Tensor) -> tuple[Tensor | None, Tensor | None]:
+def merged(mask: LoweredMask, bias: Tensor | None, q: Tensor, k: Tensor, *, additive: bool) -> tuple[Tensor | None, Tensor | None]:
+    """A mask and a bias as one tensor, boolean where nothing is added to the scores unless `additive`; and which queries see anything,
+    [B|1,H|1,T,1], where the mask leaves that open and a row of -inf alone would give NaN. Made once for all layers that share both, unless
+    they are computed again in the backward pass, where every layer must make what it made in the forward."""
+    for known in mask.merged:
+        if known.bias is bias and known.additive == additive and known.dtype == q.dtype:
+            return known.allowed, known.seeing
     dense, added = dense_form(mask, bias, q, k)
-    if added is None:
-        return dense, None
-    added = added.to(q.dtype)
+    allowed, seeing = additive_form(dense, added, q, always_seeing=mask.causal) if additive or added is not None else (dense, None)
+    if mask.keeps_graph or allowed is None or not allowed.requires_grad:
+        mask.merged.append(Merged(bias=bias, additive=additive, dtype=q.dtype, allowed=allowed, seeing=seeing))
+    return allowed, seeing
+
+
+def additive_form(dense: Tensor | None, bias: Tensor | None, like: Tensor, *, always_seeing: bool) -> tuple[Tensor | None, Tensor | None]:
+    """A mask and a bias as one tensor to add to the scores, and which queries see anything, unless all do."""
+    bias = None if bias is None else bias.to(like.dtype)
     if dense is None:
-        return added, None
-    if mask.causal:
-        return added.masked_fill(~dense, float("-inf")), None
-    sees_something = dense.any(dim=-1, keepdim=True)
-    return added.masked_fill(~(dense | ~sees_something), float("-inf")), sees_something  # a row of -inf alone would give NaN
+        return bias, None
+    bias = like.new_zeros(()) if bias is None else bias
+    if always_seeing:
+        return bias.masked_fill(~dense, float("-inf")), None
+    seeing = dense.any(dim=-1, keepdim=True)
+    return bias.masked_fill(~(dense | ~seeing), float("-inf")), seeing.to(like.dtype)
 
 
 @dataclass(kw_only=True)
@@ -103,8 +106,9 @@ class SDPAConfig(KernelConfig):
 
 
 class SDPAKernel(Kernel):
-    """The causal flag is passed on as a flag; a bias and a mask are merged into one additive mask. A window, with or without global tokens, is
-    computed along its band and a mask by blocks by its blocks, unless there is a bias, which is a tensor of all pairs already."""
+    """The causal flag is passed on as a flag; a bias and a mask are merged into one additive mask. Where weights are dropped on a CPU, a kernel of
+    our own takes PyTorch's place. A window, with or without global tokens, is computed along its band and a mask by blocks by its blocks, unless
+    there is a bias, which is a tensor of all pairs already."""
 
     name = "sdpa"
     asks_sdpa = True
@@ -120,23 +124,26 @@ class SDPAKernel(Kernel):
             if band is not None:
                 self.took = "band"
                 return banded(q, k, v, band, scale=scale, dropout=dropout)
-        if mask.causal and bias is None:
+        drops = dropout > 0 and is_fast(q)
+        if mask.causal and bias is None and not drops:
             self.took = CAUSAL
             return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True, scale=scale)
-        allowed, sees_something = merged(mask, bias, q, k)
-        self.took = _way(mask, allowed)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, dropout_p=dropout, scale=scale)
-        return out if sees_something is None else out * sees_something
+        allowed, seeing = merged(mask, bias, q, k, additive=drops)
+        if drops:
+            self.took = f"{OWN}, {_way(mask, bias, allowed)}"
+            mixed = dropped_attention(q, k, v, allowed, scale=scale, dropout=dropout)
+        else:
+            self.took = _way(mask, bias, allowed)
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, dropout_p=dropout, scale=scale)
+        return mixed if seeing is None else mixed * seeing
 
 
-def _way(mask: LoweredMask, allowed: Tensor | None) -> str:
-    """What the fused attention was given."""
-    if allowed is None:
-        return UNMASKED
-    if allowed.dtype == torch.bool:
-        return DENSE
-    added = LEARNED if allowed.requires_grad else BIAS
-    return f"{DENSE} and {added}" if mask.causal or mask.dense is not None else added
+def _way(mask: LoweredMask, bias: Tensor | None, allowed: Tensor | None) -> str:
+    """What stands in the tensor that a mask and a bias were made into."""
+    masks = DENSE if mask.causal or mask.dense is not None else ""
+    learned = allowed is not None and allowed.requires_grad
+    added = "" if bias is None and mask.log_counts is None else LEARNED if learned else BIAS
+    return " and ".join(part for part in (masks, added) if part) or UNMASKED
 
 
 @dataclass(kw_only=True)
