@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property, reduce
+from functools import reduce
 from operator import and_
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from transformer_zoo.layers.masks import BlockMask, Causal, Everything, GlobalTokens, Mask, MaskOperands
+from transformer_zoo.layers.masks import EVERYTHING, BlockMask, Causal, Everything, GlobalTokens, Mask, MaskOperands
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ class LoweredMask:
     that a kernel that goes another way (along a band, by blocks) never makes a tensor of all pairs."""
 
     causal: bool = False
-    expression: Mask = field(default_factory=Everything)
+    expression: Mask = EVERYTHING
     operands: MaskOperands | None = None
     """Of `expression`; None: there is nothing to evaluate."""
     keeps_graph: bool = True
@@ -40,15 +40,15 @@ class LoweredMask:
     """What was made of this mask together with a bias."""
     _known: dict[str, Any] = field(default_factory=dict)
 
-    @cached_property
+    @property
     def dense(self) -> Tensor | None:
         """Boolean [B|1, H|1, T, S]; None where the causal flag says it, or all may attend."""
-        return None if self.operands is None else self.expression.dense(self.operands)
+        return self.once("dense", lambda: None if self.operands is None else self.expression.dense(self.operands))
 
-    @cached_property
+    @property
     def log_counts(self) -> Tensor | None:
         """[1, H, T, S], added to the scores where some keys count more than once; None: all count once."""
-        return None if self.operands is None else self.expression.log_counts(self.operands.grid())
+        return self.once("log counts", lambda: None if self.operands is None else self.expression.log_counts(self.operands.grid()))
 
     @property
     def square(self) -> bool:
@@ -74,7 +74,7 @@ class LoweredMask:
 def given(dense: Tensor) -> LoweredMask:
     """A dense boolean [B|1, H|1, T, S] as it is."""
     lowered = LoweredMask()
-    lowered.dense = dense
+    lowered.once("dense", lambda: dense)
     return lowered
 
 
@@ -93,11 +93,12 @@ class MaskLowering:
         return self._lowered[mask]
 
     def _lower(self, mask: Mask) -> LoweredMask:
+        # No setting is left to its default: the compiler cannot trace a default that is an object.
         n_queries, n_keys = len(self.operands.query_slots), len(self.operands.key_slots)
         if mask == Everything() or (mask == Causal() and n_queries == 1):  # one new token sees the whole cache
-            return LoweredMask(keeps_graph=self.keeps_graph)
+            return LoweredMask(expression=EVERYTHING, keeps_graph=self.keeps_graph)
         if mask == Causal() and n_queries == n_keys:
-            return LoweredMask(causal=True, keeps_graph=self.keeps_graph)
+            return LoweredMask(causal=True, expression=EVERYTHING, keeps_graph=self.keeps_graph)
         return LoweredMask(expression=mask, operands=self.operands, keeps_graph=self.keeps_graph)
 
 
