@@ -4,12 +4,12 @@ Every maker takes a shape and one rate of dropout, which it applies at the place
 branch, and attention weights. Vocabulary matrices are tied to the embeddings, as ours are.
 """
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -40,7 +40,9 @@ def package(name: str) -> Any:
         MissingExtraError: it is not installed.
     """
     try:
-        return import_module(name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # what others use of PyTorch is theirs to change
+            return import_module(name)
     except ModuleNotFoundError as error:
         if error.name != name:
             raise
@@ -134,7 +136,10 @@ def _x_transformer(layers: str, shape: Shape, dropout: float, flash: bool) -> Pe
 
 class TorchLanguageModel(nn.Module):
     """`torch.nn.TransformerEncoder` between an embedding with learned positions and a tied vocabulary matrix, as its tutorials build it.
-    The causal one is the same with a causal mask and the norm in front, as GPT-2's: `torch.nn.TransformerDecoder` needs a memory."""
+
+    Its layers drop inside the feed-forward, too, which cannot be left out. The causal one has a causal mask and the norm in front, as GPT-2;
+    `torch.nn.TransformerDecoder` needs a memory and is of no use here.
+    """
 
     def __init__(self, shape: Shape, dropout: float, causal: bool) -> None:
         super().__init__()
@@ -189,9 +194,5 @@ PEERS: Mapping[str, Mapping[str, Mapping[str, Maker]]] = {
 
 
 def parameters_of(module: nn.Module) -> int:
-    """How many there are, tied ones once."""
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
-def device_of(module: nn.Module) -> torch.device:
-    return next(module.parameters()).device
+    """How many are trained, tied ones once."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
