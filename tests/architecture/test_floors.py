@@ -24,7 +24,8 @@ SEES = {
     "interop": GROUND | LOWER,
     "evaluation": GROUND | LOWER | {"generation", "training", "interop"},
     "experiments": GROUND | LOWER | {"generation", "training", "interop", "evaluation"},
-    "cli": GROUND | LOWER | {"generation", "training", "interop", "evaluation", "experiments"},
+    "benchmark": GROUND | LOWER | {"generation", "training", "interop", "evaluation", "experiments"},
+    "cli": GROUND | LOWER | {"generation", "training", "interop", "evaluation", "experiments", "benchmark"},
     **dict.fromkeys(GROUND, GROUND),
     # The package's own face and `python -m`: they only forward, and lazily.
     "__init__": GROUND | {"experiments", "cli"},
@@ -38,12 +39,27 @@ ALLOWED_IN = {
     "wandb": ("training.trackers",),
     "tensorboard": ("training.trackers",),
     "datasets": ("data.sources",),
-    "transformers": ("interop",),
+    "transformers": ("interop", "benchmark"),
+    "x_transformers": ("benchmark",),
+    "accelerate": ("benchmark",),
     "sacrebleu": ("evaluation",),
 }
 """Libraries that stand in one place only (a module, or a package and what is below it)."""
 
-LAZY = {"wandb", "tensorboard", "datasets", "transformers", "sacrebleu", "matplotlib", "scipy", "sklearn", "pandas", "rich"}
+LAZY = {
+    "wandb",
+    "tensorboard",
+    "datasets",
+    "transformers",
+    "x_transformers",
+    "accelerate",
+    "sacrebleu",
+    "matplotlib",
+    "scipy",
+    "sklearn",
+    "pandas",
+    "rich",
+}
 """Libraries that are slow to import: only inside functions."""
 
 BRICKS = {"torch", "einops"}
