@@ -31,6 +31,7 @@ from transformer_zoo.experiments.texts import OwnTexts
 from transformer_zoo.interop.families import FAMILIES
 from transformer_zoo.interop.files import is_public
 from transformer_zoo.layers.attention.watching import watched
+from transformer_zoo.layers.linear import library
 from transformer_zoo.models.base import Model
 from transformer_zoo.objectives.base import Objective
 from transformer_zoo.records import TranslationBatch, TranslationInputs
@@ -251,6 +252,7 @@ class _Experiment:
                 data_fingerprint=self.data.fingerprint,
                 tokenizer_fingerprint=self.data.tokenizer.fingerprint,
                 plugins=plugins.loaded(),
+                matrix_products=library(self.device),
             )
             before = self.run.read_json("environment.json") or {}  # of an earlier start, which may have been the last one to take a step
             facts |= {ATTENTION_KERNELS: before.get(ATTENTION_KERNELS, [])}
