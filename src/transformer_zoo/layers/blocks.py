@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from transformer_zoo.layers.attention.base import Attention
 from transformer_zoo.layers.cache import AttentionCache
+from transformer_zoo.layers.dropout import Dropout
 from transformer_zoo.layers.lowering import LoweredMask, MaskLowering
 from transformer_zoo.layers.masks import Mask
 from transformer_zoo.layers.norms import NormConfig
@@ -51,7 +52,7 @@ class PreNormConfig(NormPlacementConfig):
 
     def after_stack(self, norm: NormConfig, d_model: int, dropout: float) -> nn.Module:
         final = super().after_stack(norm, d_model, dropout)
-        return nn.Sequential(OrderedDict(norm=final, dropout=nn.Dropout(dropout))) if self.final_dropout else final
+        return nn.Sequential(OrderedDict(norm=final, dropout=Dropout(dropout))) if self.final_dropout else final
 
 
 @dataclass(kw_only=True)
@@ -80,13 +81,13 @@ class Residual(nn.Module):
     def __init__(self, before: nn.Module, after: nn.Module, outer: nn.Module, *, dropout: float) -> None:
         super().__init__()
         self.before, self.after, self.outer = before, after, outer
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def enter(self, x: Tensor) -> Tensor:
         return self.before(x)
 
     def leave(self, x: Tensor, y: Tensor) -> Tensor:
-        return self.outer(x + self.dropout(self.after(y)))
+        return self.outer(self.dropout.add(x, self.after(y)))
 
 
 SiteKey = tuple[str, int]

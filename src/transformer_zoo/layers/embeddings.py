@@ -6,6 +6,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from transformer_zoo.layers.dropout import Dropout
+from transformer_zoo.layers.linear import Linear
 from transformer_zoo.layers.norms import NormConfig
 from transformer_zoo.layers.positions import Positions
 from transformer_zoo.settings import Config, NaturalInt, PositiveInt
@@ -64,8 +66,8 @@ class TokenEmbeddings(nn.Module):
         self.segment = nn.Embedding(config.n_segments, self.width) if config.n_segments else None
         self.scale = math.sqrt(self.width) if config.scale else 1.0
         self.norm = norm.build(self.width) if config.normalize else nn.Identity()
-        self.dropout = nn.Dropout(dropout)
-        self.projection = nn.Linear(self.width, d_model) if config.always_project or self.width != d_model else nn.Identity()
+        self.dropout = Dropout(dropout)
+        self.projection = Linear(self.width, d_model) if config.always_project or self.width != d_model else nn.Identity()
 
     def share(self, other: "TokenEmbeddings") -> None:
         """Uses the tables and the norm of `other`; the projection to d_model stays its own."""

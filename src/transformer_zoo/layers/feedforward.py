@@ -8,7 +8,9 @@ from typing import Annotated, ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from transformer_zoo.layers.dropout import Dropout
 from transformer_zoo.layers.initialization import InitializationConfig
+from transformer_zoo.layers.linear import Linear
 from transformer_zoo.settings import Config, OneOf, Probability
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -52,10 +54,10 @@ class DenseFeedforward(nn.Module):
 
     def __init__(self, config: DenseConfig, *, d_model: int, d_ff: int) -> None:
         super().__init__()
-        self.inner = nn.Linear(d_model, d_ff, bias=config.bias)
-        self.outer = nn.Linear(d_ff, d_model, bias=config.bias)
+        self.inner = Linear(d_model, d_ff, bias=config.bias)
+        self.outer = Linear(d_ff, d_model, bias=config.bias)
         self.activation = ACTIVATIONS[config.activation]
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def initialize(self, law: InitializationConfig, residual_factor: float) -> None:
         self.outer.weight.mul_(residual_factor)
@@ -84,10 +86,10 @@ class GatedFeedforward(nn.Module):
 
     def __init__(self, config: GatedConfig, *, d_model: int, d_ff: int) -> None:
         super().__init__()
-        self.gate_and_inner = nn.Linear(d_model, 2 * d_ff, bias=config.bias)
-        self.outer = nn.Linear(d_ff, d_model, bias=config.bias)
+        self.gate_and_inner = Linear(d_model, 2 * d_ff, bias=config.bias)
+        self.outer = Linear(d_ff, d_model, bias=config.bias)
         self.activation = ACTIVATIONS[config.activation]
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def initialize(self, law: InitializationConfig, residual_factor: float) -> None:
         for part in self.gate_and_inner.weight.chunk(2):

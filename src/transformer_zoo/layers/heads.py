@@ -11,8 +11,10 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from transformer_zoo.layers.dropout import Dropout
 from transformer_zoo.layers.feedforward import ACTIVATIONS, Activation
 from transformer_zoo.layers.initialization import InitializationConfig
+from transformer_zoo.layers.linear import Linear
 from transformer_zoo.layers.norms import NormConfig
 from transformer_zoo.layers.vocabulary_scores import VocabularyScores
 from transformer_zoo.settings import Config, OneOf, Probability
@@ -65,7 +67,7 @@ class LMHeadConfig(VocabularyHeadConfig):
 
     def build(self, *, d_model: int, vocab_size: int, embedding: nn.Embedding, norm: NormConfig) -> VocabularyHead:
         width = embedding.embedding_dim if self.tied else d_model
-        transform = nn.Linear(d_model, width, bias=False) if width != d_model else nn.Identity()
+        transform = Linear(d_model, width, bias=False) if width != d_model else nn.Identity()
         tied_to = embedding if self.tied else None
         scale = d_model**-0.5 if self.scale == "d_model" else 1.0
         return VocabularyHead(transform=transform, vocab_size=vocab_size, width=width, tied_to=tied_to, bias=self.bias, scale=scale)
@@ -98,7 +100,7 @@ class Transform(nn.Module):
 
     def __init__(self, d_model: int, width: int, activation: str, norm: NormConfig, *, bias: bool) -> None:
         super().__init__()
-        self.dense = nn.Linear(d_model, width, bias=bias)
+        self.dense = Linear(d_model, width, bias=bias)
         self.activation = ACTIVATIONS[activation]
         self.norm = norm.build(width)
 
@@ -153,7 +155,7 @@ class ClassifierConfig(Config):
     def build_transform(self, d_model: int, norm: NormConfig) -> nn.Sequential:
         """[..., D] -> [..., D]: projection, activation and, where wanted, norm."""
         last = [norm.build(d_model)] if self.normalize else []
-        return nn.Sequential(nn.Linear(d_model, d_model, bias=self.transform_bias), ActivationLayer(self.activation), *last)
+        return nn.Sequential(Linear(d_model, d_model, bias=self.transform_bias), ActivationLayer(self.activation), *last)
 
 
 class ActivationLayer(nn.Module):
@@ -185,10 +187,10 @@ class SequenceClassifier(nn.Module):
     def __init__(self, config: ClassifierConfig, *, d_model: int, n_classes: int, norm: NormConfig) -> None:
         super().__init__()
         self.pooling = config.pooling
-        self.input_dropout = nn.Dropout(config.input_dropout)
+        self.input_dropout = Dropout(config.input_dropout)
         self.pooler = config.build_transform(d_model, norm) if config.transform else nn.Identity()
-        self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.Linear(d_model, n_classes, bias=config.bias)
+        self.dropout = Dropout(config.dropout)
+        self.classifier = Linear(d_model, n_classes, bias=config.bias)
 
     def forward(self, hidden: Tensor, *, valid: Tensor | None, predict_at: Tensor | None, last_at: Tensor | None = None) -> Tensor:
         pooled = self.pooler(self.input_dropout(pool(hidden, valid, self.pooling, last_at)))  # [B,T,D] -> [B,D]
@@ -201,8 +203,8 @@ class TokenClassifier(nn.Module):
     def __init__(self, config: ClassifierConfig, *, d_model: int, n_classes: int, norm: NormConfig) -> None:
         super().__init__()
         self.transform = config.build_transform(d_model, norm) if config.transform_tokens else nn.Identity()
-        self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.Linear(d_model, n_classes, bias=config.bias)
+        self.dropout = Dropout(config.dropout)
+        self.classifier = Linear(d_model, n_classes, bias=config.bias)
 
     def forward(self, hidden: Tensor, *, valid: Tensor | None, predict_at: Tensor | None, last_at: Tensor | None = None) -> Tensor:
         return self.classifier(self.dropout(self.transform(hidden)))
@@ -215,7 +217,7 @@ class TokenDetector(nn.Module):
     def __init__(self, config: ClassifierConfig, *, d_model: int, norm: NormConfig) -> None:
         super().__init__()
         self.transform = config.build_transform(d_model, norm)
-        self.detector = nn.Linear(d_model, 1)
+        self.detector = Linear(d_model, 1)
 
     def forward(self, hidden: Tensor, *, valid: Tensor | None, predict_at: Tensor | None, last_at: Tensor | None = None) -> Tensor:
         return self.detector(self.transform(hidden)).squeeze(-1)  # [B,T,D] -> [B,T]

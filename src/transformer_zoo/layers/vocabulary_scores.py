@@ -8,10 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from transformer_zoo.layers.linear import linear, product
 from transformer_zoo.records import IGNORED, Record
 
-_CHUNK_ELEMENTS = {"cpu": 2**21, "cuda": 2**27}
-"""Logits held at a time; small enough for a CPU's cache, large enough to fill a GPU."""
+_CHUNK_ELEMENTS = {"cpu": 2**23, "cuda": 2**27}
+"""Logits held at a time: enough rows for matrix products at full speed, few enough to stay near a CPU's cache."""
 
 
 def _chunk_rows(n_rows: int, vocab_size: int, device: torch.device) -> int:
@@ -39,25 +40,33 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         size = _chunk_rows(len(rows), vocab_size, rows.device)
         with torch.autocast(rows.device.type, enabled=False):
             for chunk, target in zip(rows.split(size), targets.split(size), strict=True):
-                scored = target != IGNORED
-                index = target.where(scored, 0).unsqueeze(1)
-                logits = F.linear(chunk, matrix, None if bias is None else bias.to(dtype)).float()  # [n,V]
-                log_sum = logits.logsumexp(dim=-1, keepdim=True)
-                losses = (log_sum - logits.gather(1, index)) * (1 - smoothing)
+                scored = (target != IGNORED).unsqueeze(1)  # [n,1]
+                index = target.unsqueeze(1).where(scored, 0)
+                logits = product(chunk, matrix, None if bias is None else bias.to(dtype)).float()  # [n,V]
+                top = logits.amax(dim=-1, keepdim=True)
+                aim = logits.gather(1, index) * (1 - smoothing)
                 if smoothing:
-                    losses = losses + (log_sum - logits.mean(dim=-1, keepdim=True)) * smoothing
-                total = total + (losses.squeeze(1) * scored).sum()
+                    aim = aim + logits.mean(dim=-1, keepdim=True) * smoothing
+                powers = logits.sub_(top).exp_()
+                norm = powers.sum(dim=-1, keepdim=True)
+                total = total + ((norm.log() + top - aim) * scored).sum()
                 if d_weight is None:
                     continue
-                slope = logits.sub_(log_sum).exp_()  # softmax
+                # The slope is powers / norm less the aim's shares. Rows are divided where they are short: before and after the products.
+                slope, share = powers, scored / norm
                 if smoothing:
-                    slope -= smoothing / vocab_size
-                slope.scatter_add_(1, index, torch.full_like(index, smoothing - 1, dtype=slope.dtype))
-                slope = slope.mul_(scored.unsqueeze(1)).to(dtype)
-                gradients.append(slope @ matrix)
-                d_weight += slope.T @ chunk
+                    slope -= norm * (smoothing / vocab_size)
+                slope.scatter_add_(1, index, norm * (smoothing - 1))
+                if dtype == torch.float32:
+                    gradients.append(product(slope, matrix.t()).mul_(share))
+                    d_weight.addmm_(slope.t(), chunk * share)
+                else:  # in a narrow format one more rounding would tell
+                    slope = (slope * share).to(dtype)
+                    gradients.append(slope @ matrix)
+                    d_weight += slope.T @ chunk
+                    share = share.new_ones(share.shape)
                 if d_bias is not None:
-                    d_bias += slope.sum(dim=0, dtype=torch.float32)
+                    d_bias += (slope.t().float() @ share).squeeze(1)
         if d_weight is not None:
             ctx.save_for_backward(torch.cat(gradients).to(hidden.dtype), d_weight.to(weight.dtype), d_bias)
         return total
@@ -79,7 +88,7 @@ class VocabularyScores(Record):
 
     def logits(self) -> Tensor:
         """[N, V] float32: everything, for decoding and small uses."""
-        return F.linear(self.hidden, self.weight, self.bias).float()
+        return linear(self.hidden, self.weight, self.bias).float()
 
     def cross_entropy(self, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """The **sum** over targets [N] (IGNORED ones count 0) of the cross-entropy in nats, in chunks, equal to
@@ -93,7 +102,7 @@ class VocabularyScores(Record):
         tokens = []
         size = _chunk_rows(len(self.hidden), self.weight.shape[0], self.hidden.device)
         for hidden, draw in zip(self.hidden.split(size), draws.split(size), strict=True):
-            passed = F.linear(hidden, self.weight, self.bias).float().softmax(dim=-1).cumsum(dim=-1)  # [n,V]
+            passed = product(hidden, self.weight, self.bias).float().softmax(dim=-1).cumsum(dim=-1)  # [n,V]
             # The last sum is 1 but for rounding; a draw may be rounded up to it.
             found = torch.searchsorted(passed, draw.unsqueeze(1) * passed[:, -1:], right=True).squeeze(1)
             tokens.append(found.clamp(max=passed.shape[1] - 1))
@@ -105,7 +114,7 @@ class VocabularyScores(Record):
         losses, correct = [], []
         size = _chunk_rows(len(self.hidden), self.weight.shape[0], self.hidden.device)
         for hidden, target in zip(self.hidden.split(size), targets.split(size), strict=True):
-            logits = F.linear(hidden, self.weight, self.bias).float()  # [n,V]
+            logits = product(hidden, self.weight, self.bias).float()  # [n,V]
             losses.append(F.cross_entropy(logits, target, ignore_index=IGNORED, reduction="none"))
             correct.append(logits.argmax(dim=-1) == target)
         return torch.cat(losses), torch.cat(correct)

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from transformer_zoo.layers.attention.banded import band_of, banded
 from transformer_zoo.layers.attention.block_sparse import block_sparse, listed_blocks
+from transformer_zoo.layers.attention.dropped import dropped_attention
+from transformer_zoo.layers.dropout import is_fast
 from transformer_zoo.layers.lowering import LoweredMask
 from transformer_zoo.settings import Config
 
@@ -61,6 +63,15 @@ def dense_form(mask: LoweredMask, bias: Tensor | None, q: Tensor, k: Tensor) -> 
     return dense, bias if counts is None else counts if bias is None else bias + counts
 
 
+def additive_form(dense: Tensor | None, bias: Tensor | None, like: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """A mask and a bias as one tensor to add to the scores, and which queries see anything [B|1,H|1,T,1], where the mask leaves that open."""
+    if dense is None:
+        return None if bias is None else bias.to(like.dtype), None
+    seeing = dense.any(dim=-1, keepdim=True)
+    bias = like.new_zeros(()) if bias is None else bias.to(like.dtype)
+    return bias.masked_fill(~(dense | ~seeing), float("-inf")), seeing.to(like.dtype)  # a row of -inf alone would give NaN
+
+
 @dataclass(kw_only=True)
 class SDPAConfig(KernelConfig):
     """PyTorch's fused scaled-dot-product attention, which picks the fastest backend for the device."""
@@ -70,7 +81,8 @@ class SDPAConfig(KernelConfig):
 
 
 class SDPAKernel(Kernel):
-    """The causal flag is passed on as a flag; a bias and a mask are merged into one additive mask. A window, with or without global tokens, is
+    """The causal flag is passed on as a flag; a bias and a mask are merged into one additive mask. Where weights are dropped on a CPU, a kernel of
+    our own takes PyTorch's place. A window, with or without global tokens, is
     computed along its band and a mask by blocks by its blocks, unless there is a bias, which is a tensor of all pairs already."""
 
     name = "sdpa"
@@ -84,14 +96,19 @@ class SDPAKernel(Kernel):
             band = mask.once("band", lambda: band_of(mask))
             if band is not None:
                 return banded(q, k, v, band, scale=scale, dropout=dropout)
-        if mask.causal and bias is None:
+        drops = dropout > 0 and is_fast(q)
+        if mask.causal and bias is None and not drops:
             return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True, scale=scale)
         dense, bias = dense_form(mask, bias, q, k)
-        if dense is None or bias is None:
+        if drops:
+            additive, seeing = mask.once("additive", lambda: additive_form(dense, None, q)) if bias is None else additive_form(dense, bias, q)
+            mixed = dropped_attention(q, k, v, additive, scale=scale, dropout=dropout)
+        elif dense is None or bias is None:
             return F.scaled_dot_product_attention(q, k, v, attn_mask=dense if bias is None else bias.to(q.dtype), dropout_p=dropout, scale=scale)
-        sees_something = dense.any(dim=-1, keepdim=True)  # [B|1,H|1,T,1]
-        additive = bias.to(q.dtype).masked_fill(~(dense | ~sees_something), float("-inf"))  # a row of -inf alone would give NaN
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=additive, dropout_p=dropout, scale=scale) * sees_something
+        else:
+            additive, seeing = additive_form(dense, bias, q)
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=additive, dropout_p=dropout, scale=scale)
+        return mixed if seeing is None else mixed * seeing
 
 
 @dataclass(kw_only=True)

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from transformer_zoo.layers.attention.multihead import HeadsConfig, MultiheadAttention
 from transformer_zoo.layers.cache import AttentionCache
 from transformer_zoo.layers.initialization import InitializationConfig
+from transformer_zoo.layers.linear import Linear
 from transformer_zoo.layers.lowering import GlobalPlaces, LoweredMask, given, global_places
 from transformer_zoo.layers.masks import GlobalTokens, Window
 from transformer_zoo.layers.positions import Site
@@ -33,7 +34,7 @@ class LongformerAttention(MultiheadAttention):
 
     def __init__(self, config: LongformerConfig, *, d_model: int, n_heads: int) -> None:
         super().__init__(config, d_model=d_model, n_heads=n_heads, own_mask=Window(config.window, config.window) | GlobalTokens())
-        self.qkv_global = nn.Linear(d_model, self.query_width + 2 * self.key_width, bias=config.bias)
+        self.qkv_global = Linear(d_model, self.query_width + 2 * self.key_width, bias=config.bias)
 
     def initialize(self, law: InitializationConfig, residual_factor: float) -> None:
         super().initialize(law, residual_factor)

@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass
 from typing import Annotated
 
-import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -12,6 +11,7 @@ from transformer_zoo.layers.attention.base import Attention, AttentionConfig
 from transformer_zoo.layers.attention.kernels import KernelConfig
 from transformer_zoo.layers.cache import AttentionCache
 from transformer_zoo.layers.initialization import InitializationConfig
+from transformer_zoo.layers.linear import Linear, linear
 from transformer_zoo.layers.lowering import LoweredMask
 from transformer_zoo.layers.masks import EVERYTHING, GlobalTokens, Mask, Window
 from transformer_zoo.layers.norms import NormConfig
@@ -82,8 +82,8 @@ class MultiheadAttention(Attention):
         self.scale = 1 / math.sqrt(self.head_width) if config.scale == "head_width" else 1.0
         self.attention_dropout = config.dropout
         self.query_width, self.key_width = n_heads * self.head_width, self.n_cached_heads * self.head_width
-        self.qkv = nn.Linear(d_model, self.query_width + 2 * self.key_width, bias=config.bias)
-        self.out = nn.Linear(self.query_width, d_model, bias=config.bias if config.out_bias is None else config.out_bias)
+        self.qkv = Linear(d_model, self.query_width + 2 * self.key_width, bias=config.bias)
+        self.out = Linear(self.query_width, d_model, bias=config.bias if config.out_bias is None else config.out_bias)
         self.query_norm, self.key_norm = config.qk_norm.build(self.head_width), config.qk_norm.build(self.head_width)
         self.kernel = config.kernel.build()
         self.own_mask = own_mask
@@ -144,7 +144,7 @@ class MultiheadAttention(Attention):
     def _part(self, x: Tensor, start: int, end: int) -> Tensor:
         """Rows start to end of the fused projection."""
         bias = None if self.qkv.bias is None else self.qkv.bias[start:end]
-        return F.linear(x, self.qkv.weight[start:end], bias)
+        return linear(x, self.qkv.weight[start:end], bias)
 
     def _heads(self, x: Tensor) -> Tensor:
         return rearrange(x, "b t (h e) -> b h t e", e=self.head_width)
