@@ -85,7 +85,10 @@ def test_the_compiler_is_not_loaded() -> None:
     """Neither by the optimiser nor by anything an experiment imports: it would cost every start more than a second."""
     code = """
 import sys, torch
-import transformer_zoo.experiments.compose, transformer_zoo.experiments.run
+import transformer_zoo.experiments.run
+from transformer_zoo.experiments import assemble, compose
+for model in ("bert", "gpt2", "transformer"):
+    assemble.check(compose.experiment([f"model={model}", "data=pocket"]))
 from transformer_zoo.training.optimizers import AdamWConfig
 model = torch.nn.Linear(2, 2)
 optimizer = AdamWConfig().build(model)
