@@ -12,7 +12,7 @@ THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TOKENIZERS
 PYTEST := $(THREADS) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo test test-all test-gpu check format clean
+.PHONY: help install install-dev demo test test-all test-gpu bench bench-gpu check format clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -32,6 +32,12 @@ test-all: $(VENV)/.installed-dev  ## the tests and those that take long
 
 test-gpu: $(VENV)/.installed-dev  ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu $(ARGS)
+
+bench: $(VENV)/.installed-bench  ## measure speed and memory against other packages on this machine: one table, benchmarks/results/speed.json
+	$(BIN)/transformer-zoo benchmark $(ARGS)
+
+bench-gpu: $(VENV)/.installed-bench  ## the same on a CUDA device
+	$(BIN)/transformer-zoo benchmark suite=gpu device=cuda $(ARGS)
 
 check: $(VENV)/.installed-dev  ## lint, format and types
 	$(BIN)/ruff check .
@@ -69,4 +75,8 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(BIN)/python pyproject.toml constraints.txt
 	$(PIP) install --constraint constraints.txt --editable '.[test,check]'
+	@touch $(VENV)/.installed $@
+
+$(VENV)/.installed-bench: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) install --constraint constraints.txt --editable '.[bench]'
 	@touch $(VENV)/.installed $@

@@ -15,6 +15,9 @@ SUITES: dict[str, str] = {
 }
 """Suite → `module:function` in this package, imported only when it is asked for."""
 
+ON_REQUEST = frozenset({"gpu"})
+"""Suites that run only when they are named: they need what most machines have not."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SuiteSettings:

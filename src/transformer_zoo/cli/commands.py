@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 
+from transformer_zoo.benchmark.suites import SUITES
 from transformer_zoo.cli.arguments import COMMON, Arguments, Flag
 
 CONFIG_DIR = Flag("--config-dir", "a folder with YAML options of your own (may be repeated)", short="-cd", value="DIR")
@@ -172,6 +173,19 @@ COMMANDS = {
             ("demo", "demo output=demo"),
             "actions:demo",
             keys=("output",),
+        ),
+        Command(
+            "benchmark",
+            "measure speed and memory against other packages, side by side",
+            "[table] [suite=NAME,…] [rounds=7] [output=DIR] [device=cpu] [threads=N] [data=DIR]",
+            "Every round runs every side once, so that ratios mean something on a machine that others use too. Writes DIR/speed.json (default:\n"
+            "benchmarks/results) suite by suite and prints a table of ratios with quartiles; above 1, ours is better. `table` prints what is kept.\n"
+            f"Suites: {', '.join(SUITES)}. Needs the extra bench: pip install '.[bench]'; real text is read from data=DIR or TRANSFORMER_ZOO_DATA.",
+            ("benchmark", "benchmark suite=step,memory rounds=3", "benchmark table", "benchmark suite=translation data=path/to/data --json"),
+            "benchmarking:benchmark",
+            (Flag("--quick", "tiny shapes and one round, to see that everything works; the figures mean nothing"), JSON),
+            takes_overrides=False,
+            keys=("suite", "rounds", "output", "device", "threads", "data"),
         ),
         Command(
             "completion",

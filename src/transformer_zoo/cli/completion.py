@@ -7,6 +7,7 @@ the settings themselves.
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from transformer_zoo.benchmark.suites import SUITES
 from transformer_zoo.cli.arguments import Arguments, command_in
 from transformer_zoo.cli.commands import COMMANDS, Command
 from transformer_zoo.errors import ConfigError, ZooError
@@ -64,6 +65,8 @@ def candidates(before: Sequence[str], word: str) -> list[str]:
         return _list_words(word)
     if command.name == "completion":
         return _starting(word, [f"{shell} " for shell in SCRIPTS])
+    if command.name == "benchmark":
+        return _benchmark_words(command, word)
     return _setting(command, before, word) if command.takes_overrides else []
 
 
@@ -88,6 +91,14 @@ def _list_words(word: str) -> list[str]:
     if equals:
         return _starting(word, [f"{group}={option} " for option in config_tree.options(group, config_tree.roots())])
     return _starting(word, [f"{group} " for group in config_tree.groups(config_tree.roots())])
+
+
+def _benchmark_words(command: Command, word: str) -> list[str]:
+    key, equals, value = word.partition("=")
+    if not equals:
+        return _starting(word, ["table ", *(f"{name}=" for name in command.keys)])
+    done, comma, _ = value.rpartition(",")
+    return _starting(word, [f"suite={done}{comma}{suite} " for suite in SUITES]) if key == "suite" else []
 
 
 def _sections(found: list[str], word: str) -> list[str]:

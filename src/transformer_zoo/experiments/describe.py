@@ -25,6 +25,7 @@ from transformer_zoo.layers.blocks import Block
 from transformer_zoo.layers.masks import Mask, MaskOperands
 from transformer_zoo.layers.vocabulary_scores import VocabularyScores
 from transformer_zoo.models.base import Model, ModelConfig, TransformerConfig
+from transformer_zoo.objectives.base import ObjectiveConfig
 from transformer_zoo.records import (
     Batch,
     LabelledBatch,
@@ -138,12 +139,7 @@ def describe(config: ExperimentConfig, *, vocab_size: int | None = None) -> Desc
     assemble.check(config)
     published = getattr(config.model, "vocab_size", None)
     size = vocab_size or published or DEFAULT_VOCABULARY
-    vocabulary = Vocabulary(
-        size=size,
-        specials=SpecialTokens(pad=0, unknown=1, begin=2, end=3, cls=4, sep=5, mask=6),
-        full_stops=(N_SPECIALS,),
-        sentinels=tuple(range(size - config.objective.needs().sentinels, size)),
-    )
+    vocabulary = made_up_vocabulary(config.objective, size)
     length = config.data.sequence_length
     n_classes = 2  # where the data would say how many
     objective = config.objective.build(vocabulary=vocabulary, n_classes=n_classes)
@@ -172,6 +168,16 @@ def describe(config: ExperimentConfig, *, vocab_size: int | None = None) -> Desc
 
 
 # --- operations ---------------------------------------------------------------------------------------------------------------------
+
+
+def made_up_vocabulary(objective: ObjectiveConfig, size: int) -> Vocabulary:
+    """A vocabulary without words that has every special token an objective may ask for."""
+    return Vocabulary(
+        size=size,
+        specials=SpecialTokens(pad=0, unknown=1, begin=2, end=3, cls=4, sep=5, mask=6),
+        full_stops=(N_SPECIALS,),
+        sentinels=tuple(range(size - objective.needs().sentinels, size)),
+    )
 
 
 def made_up_batch(needs: Needs, n_rows: int, length: int) -> Batch:
