@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from transformer_zoo.settings import Config, NonNegativeFloat, OneOf, PositiveFloat, PositiveInt, Probability, Range
+from transformer_zoo.training.adamw import AdamW
 from transformer_zoo.training.parallel import full_tensor, like_shard
 
 
@@ -98,7 +99,7 @@ class AdamWConfig(OptimizerConfig):
     def build(self, model: nn.Module) -> Optimizer:
         parameters = owned_parameters(model)
         fused = all(owned.parameter.device.type in ("cpu", "cuda", "mps") for owned in parameters)
-        return torch.optim.AdamW(self.groups(parameters), lr=self.lr, betas=(self.beta1, self.beta2), eps=self.eps, fused=fused)
+        return AdamW(self.groups(parameters), lr=self.lr, betas=(self.beta1, self.beta2), eps=self.eps, fused=fused)
 
 
 @dataclass(kw_only=True)
@@ -173,7 +174,7 @@ class MuonConfig(OptimizerConfig):
         parameters = owned_parameters(model)
         hidden = [owned for owned in parameters if owned.is_hidden]
         others = [owned for owned in parameters if not owned.is_hidden]
-        adamw = torch.optim.AdamW(self.groups(others), lr=self.lr, betas=(self.beta1, self.beta2), eps=self.eps, fused=True)
+        adamw = AdamW(self.groups(others), lr=self.lr, betas=(self.beta1, self.beta2), eps=self.eps, fused=True)
         if not hidden:
             return adamw
         muon = torch.optim.Muon(
