@@ -22,7 +22,7 @@ from transformer_zoo.training.schedules import ScheduleConfig
 from transformer_zoo.training.scored import LossObjective, Scored
 from transformer_zoo.training.settings import TrainingConfig
 from transformer_zoo.training.signals import StopFlag
-from transformer_zoo.training.step import Stepper
+from transformer_zoo.training.step import Stepper, defers
 from transformer_zoo.training.trackers import TrackerConfig
 from transformer_zoo.training.trainer import Evaluate, Observe, Stream, Trainer
 from transformer_zoo.training.weights import load_model_weights
@@ -69,6 +69,8 @@ def build_trainer(
         torch.set_num_threads(training.threads)
     if device.type == "cpu":
         keep_freed_memory()
+    if device.type == "cuda" and precision.name == "bf16":
+        torch.set_float32_matmul_precision("high")  # what autocast leaves in fp32 may go through TF32
     recorder = Recorder(run, tracker=tracker.build(), progress=progress or Progress(), config=tracked_config, active=world.is_main)
     model.to(device)
     if training.gradient_checkpointing:
@@ -78,7 +80,16 @@ def build_trainer(
     if training.compile:
         replica.compile()
     optimiser = optimizer.build(model)
-    stepper = Stepper(replica=replica, optimizer=optimiser, precision=precision, world=world, device=device, clip_norm=training.clip_norm)
+    stepper = Stepper(
+        replica=replica,
+        optimizer=optimiser,
+        precision=precision,
+        world=world,
+        device=device,
+        clip_norm=training.clip_norm,
+        deferred=defers(device) and kind != "fsdp",  # sharded parameters do not mix with a number that is whole
+        stops=training.on_nan == "stop",
+    )
     keeper = Keeper(
         model=model,
         optimizer=optimiser,
