@@ -19,6 +19,8 @@ RUN_FILES = ("status.json", "config.yaml", "metrics.jsonl")
 STUDY_FILE = "study.yaml"
 ATTENTION_KERNELS = "attention_kernels"
 """Key of `environment.json`: which kernels attention ran by in the first step, one entry for layers that ran alike."""
+COMPILATION = "compilation"
+"""Key of `environment.json`: whether the model was compiled in the first step, and why; null before it."""
 AXES = {"steps": "step", "tokens": "tokens", "seconds": "seconds"}
 """Name of an axis → its key in metrics.jsonl."""
 

@@ -25,7 +25,7 @@ from transformer_zoo.experiments.convert import from_dict, to_dict
 from transformer_zoo.experiments.imported import is_imported
 from transformer_zoo.experiments.initial_weights import Start, open_start, start_from
 from transformer_zoo.experiments.loaded import LoadedModel, wants_of
-from transformer_zoo.experiments.results import ATTENTION_KERNELS
+from transformer_zoo.experiments.results import ATTENTION_KERNELS, COMPILATION
 from transformer_zoo.experiments.safety import masked
 from transformer_zoo.experiments.texts import OwnTexts
 from transformer_zoo.interop.families import FAMILIES
@@ -37,7 +37,7 @@ from transformer_zoo.objectives.base import Objective
 from transformer_zoo.records import TranslationBatch, TranslationInputs
 from transformer_zoo.training.checkpoints import Identity, config_differences
 from transformer_zoo.training.environment import environment
-from transformer_zoo.training.parallel import World
+from transformer_zoo.training.parallel import Replica, World
 from transformer_zoo.training.precision import Precision, resolve_device
 from transformer_zoo.training.rundir import RunFolder
 from transformer_zoo.training.setup import build_trainer, load_weights
@@ -255,19 +255,20 @@ class _Experiment:
                 matrix_products=library(self.device),
             )
             before = self.run.read_json("environment.json") or {}  # of an earlier start, which may have been the last one to take a step
-            facts |= {ATTENTION_KERNELS: before.get(ATTENTION_KERNELS, [])}
+            facts |= {ATTENTION_KERNELS: before.get(ATTENTION_KERNELS, []), COMPILATION: before.get(COMPILATION)}
             self.run.write_json("environment.json", masked(facts))
 
     @contextlib.contextmanager
-    def _watch_kernels(self, compiled: bool) -> Iterator[None]:
-        """Adds to `environment.json` which kernels attention ran by, in words, and says what would be faster."""
+    def _watch_kernels(self, replica: Replica) -> Iterator[None]:
+        """Adds to `environment.json` which kernels attention ran by, in words, and whether the model was compiled; says what would be faster."""
         dtype = torch.bfloat16 if Precision(self.config.training.precision, self.device).name == "bf16" else torch.float32
-        with watched(self.model, compiled=compiled, dtype=dtype) as watch:
+        with watched(self.model, compiled=replica.compiled, dtype=dtype) as watch:
             yield
         if not self.world.is_main:
             return
         ran = watch.found()
-        self.run.write_json("environment.json", (self.run.read_json("environment.json") or {}) | {ATTENTION_KERNELS: [asdict(one) for one in ran]})
+        seen = {ATTENTION_KERNELS: [asdict(one) for one in ran], COMPILATION: asdict(replica.compilation)}
+        self.run.write_json("environment.json", (self.run.read_json("environment.json") or {}) | seen)
         for one in ran:
             logger.info("%s", one)
         for advice, slow in groupby(sorted((one.advice, one.attention) for one in ran if one.advice), key=itemgetter(0)):

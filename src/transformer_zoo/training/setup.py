@@ -11,6 +11,7 @@ from torch import nn
 from transformer_zoo.errors import ConfigError
 from transformer_zoo.training.checkpoints import CheckpointStore, Identity, find_checkpoint, read_weights
 from transformer_zoo.training.heap import keep_freed_memory
+from transformer_zoo.training.compiling import choose
 from transformer_zoo.training.keeper import Keeper
 from transformer_zoo.training.optimizers import OptimizerConfig
 from transformer_zoo.training.parallel import World, check_parallel, parallelise
@@ -77,8 +78,8 @@ def build_trainer(
         switch: Any = model
         switch.set_gradient_checkpointing(True)
     replica = parallelise(kind, Scored(model, objective), world, device)
-    if training.compile:
-        replica.compile()
+    replica.follow(choose(training.compile, device))
+    logger.info("the model is %s", replica.compilation)
     optimiser = optimizer.build(model)
     stepper = Stepper(
         replica=replica,

@@ -19,6 +19,7 @@ from transformer_zoo.training.environment import peak_memory_bytes
 from transformer_zoo.training.faults import explain_not_finite, out_of_memory
 from transformer_zoo.training.keeper import Keeper
 from transformer_zoo.training.optimizers import owned_parameters
+from transformer_zoo.training.parallel import Replica
 from transformer_zoo.training.recorder import Recorder
 from transformer_zoo.training.rng import restore_generators, seed_generators
 from transformer_zoo.training.schedules import Moment, ScheduleConfig
@@ -31,8 +32,8 @@ logger = logging.getLogger(__name__)
 
 Evaluate = Callable[[], dict[str, float]]
 """Held-out metrics of the model as it stands, the same in every process. It polls the StopFlag by `guard`."""
-Observe = Callable[[bool], AbstractContextManager[object]]
-"""Entered around the first step of every start; told whether the model is compiled."""
+Observe = Callable[[Replica], AbstractContextManager[object]]
+"""Entered around the first step of every start; told what is called, and compiled where it is."""
 
 BUDGET_SPENT = "the budget is spent"
 EVALUATIONS = 10
@@ -175,7 +176,7 @@ class Trainer:
     def _observed(self) -> AbstractContextManager[object]:
         """Around a step: what wants to see the first one."""
         observe, self.observe = self.observe, None
-        return contextlib.nullcontext() if observe is None else observe(self.stepper.replica.compiled)
+        return contextlib.nullcontext() if observe is None else observe(self.stepper.replica)
 
     def _steps(self) -> Generator[StepExamples, None, None]:
         """The stream from where the run stands. Saved generators are put back once it runs, whatever starting it may have drawn."""
