@@ -28,8 +28,5 @@ def test_the_rest_is_position_0_and_not_scored():
 
 
 def test_batches_that_differ_a_little_have_the_same_size():
-    """256 rows of 128 tokens with 15% chosen, some of whose tokens are special."""
-    draws = torch.Generator().manual_seed(0)
-    counts = [int(torch.round(0.15 * (128 - torch.randint(2, 12, (256,), generator=draws))).sum()) for _ in range(50)]
-    assert len(set(counts)) > 10
-    assert len({padded_count(n) for n in counts}) <= 2 < len({-(-n // 64) for n in counts})
+    """256 rows of 128 tokens with 15% chosen, fewer where special tokens stand: 4608 to 4864."""
+    assert {padded_count(256 * 18 + n) for n in range(1, 257)} == {256 * 19}
