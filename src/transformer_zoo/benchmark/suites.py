@@ -12,11 +12,13 @@ SUITES: dict[str, str] = {
     "translation": "translating:measure",
     "memory": "memory:measure",
     "limits": "limits:measure",
+    "prepare": "preparing:measure",
+    "quality": "quality:measure",
 }
 """Suite → `module:function` in this package, imported only when it is asked for."""
 
-ON_REQUEST = frozenset({"gpu"})
-"""Suites that run only when they are named: they need what most machines have not."""
+ON_REQUEST = frozenset({"gpu", "quality"})
+"""Suites that run only when they are named: they need what most machines have not, or take long."""
 
 
 @dataclass(frozen=True, kw_only=True)
