@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -71,14 +72,14 @@ class Objective(ABC):
 def chosen(targets: Tensor) -> tuple[Tensor, Tensor]:
     """From targets [B,T] (IGNORED where nothing is predicted) the flat positions [N] that are scored and their targets [N]; N is a multiple of
     64 and never 0, filled up with position 0 and IGNORED."""
-    flat = targets.reshape(-1)
-    positions = torch.nonzero(flat != IGNORED).squeeze(1)
+    flat = targets.numpy().reshape(-1)
+    positions = np.flatnonzero(flat != IGNORED)
     n_filled = -(-max(len(positions), 1) // PREDICTION_MULTIPLE) * PREDICTION_MULTIPLE
-    predict_at = torch.zeros(n_filled, dtype=torch.int64)
+    predict_at = np.zeros(n_filled, dtype=np.int64)
     predict_at[: len(positions)] = positions
-    filled_targets = torch.full((n_filled,), IGNORED, dtype=torch.int64)
+    filled_targets = np.full(n_filled, IGNORED, dtype=np.int64)
     filled_targets[: len(positions)] = flat[positions]
-    return predict_at, filled_targets
+    return torch.from_numpy(predict_at), torch.from_numpy(filled_targets)
 
 
 def sums(total: Tensor, count: int) -> Tensor:

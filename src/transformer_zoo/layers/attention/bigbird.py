@@ -63,7 +63,7 @@ class BigBirdMask(BlockMask):
         length = len(operands.key_slots)
         return Everything() if length <= (5 + 2 * self.n_random) * self.block_size else replace(self, length=length)
 
-    @torch.compiler.disable  # draws are no tensors
+    @torch._disable_dynamo  # draws are no tensors; torch.compiler.disable does the same, but loads the compiler even where nobody compiles
     def key_blocks(self) -> Tensor:
         """[H, N-2, 5 + n_random]: the first block, three of the window, the last one, the random ones."""
         n = self.n_blocks
