@@ -195,5 +195,25 @@ def test_compiled_code_is_told_alike_and_compiled_once(causal: bool, dropout: fl
     assert told.kernel == (f"sdpa: math (dropout of attention weights), {drops}" if dropout else eager.kernel)
 
 
+class SilentKernel(kernels.ReferenceKernel):
+    """A kernel of somebody else, which says nothing."""
+
+    name = "silent"
+
+    def __call__(self, *given: Any, **more: Any) -> Tensor:
+        out = super().__call__(*given, **more)
+        self.took = ""
+        return out
+
+
+def test_a_kernel_that_says_nothing_is_told_by_its_name():
+    module = attention().build(d_model=24, n_heads=3)
+    module.kernel = SilentKernel()  # type: ignore[assignment]
+    for compiled in (False, True):
+        with watched(module, compiled=compiled) as watch:
+            module(torch.randn(2, T, 24), mask=LoweredMask(), positions=Site())
+        assert [one.kernel for one in watch.found()] == ["silent"]
+
+
 def test_numbers_are_told_as_spans():
     assert [spans(numbers) for numbers in ([], [3], [0, 1, 2], [5, 0, 1, 3])] == ["", "3", "0-2", "0-1, 3, 5"]
