@@ -29,7 +29,7 @@ RESULT = ROOT / "benchmarks" / "results" / "growth.json"
 PAGE = ROOT / "docs" / "performance.md"
 FIGURES = ROOT / "docs" / "figures"
 BEGIN, END = "<!-- growth: begin -->", "<!-- growth: end -->"
-THREADS, ROUNDS = 2, 7
+THREADS, ROUNDS = 2, 5
 AXES = tuple(UNITS)
 
 
