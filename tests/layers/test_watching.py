@@ -152,6 +152,14 @@ def test_layers_that_differ_are_told_apart():
     ]
 
 
+def test_longformer_is_told_by_the_way_of_most_tokens():
+    model = build("encoder", attention=attention("longformer", window=3), max_length=512)
+    record = inputs("encoder", tokens(length=400))
+    record.global_positions = torch.zeros(3, 400, dtype=torch.bool)  # type: ignore[union-attr]
+    record.global_positions[:, 0] = True  # type: ignore[union-attr, index]
+    assert kernel_of(model, record) == "sdpa: flash, band"
+
+
 def test_nothing_is_left_of_a_watch():
     model = build("decoder")
     watched_step(model, inputs("decoder", tokens()))

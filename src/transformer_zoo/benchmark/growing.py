@@ -26,6 +26,7 @@ from transformer_zoo.experiments.describe import count_operations
 from transformer_zoo.layers.attention.watching import watched
 from transformer_zoo.models.base import Model, ModelConfig
 from transformer_zoo.objectives.base import Objective
+from transformer_zoo.training.heap import keep_freed_memory
 
 BASE = Shape(name="growth", n_layers=2, d_model=256, n_heads=4, vocab_size=2048, length=128, batch_size=8)
 BATCH = 32
@@ -195,6 +196,7 @@ def built(place: Place, *, meta: bool = False) -> tuple[Model, Objective]:
 
 def training(place: Place) -> tuple[Model, Callable[[], object]]:
     """The model of a point, and a step as the trainer makes it."""
+    keep_freed_memory()
     model, objective = built(place)
     step = trainer_step(model, objective, CPU)
     item = StepExamples(examples=[place.job.example(place.shape)] * place.micro_batches, state=StreamState(seed=0))
@@ -223,8 +225,10 @@ def added_memory(key: str, point: int, threads: int) -> float:
 
 
 def measure_memory(curve: Curve, *, at_once: int) -> list[float]:
-    """The memory of every point, each in a process of its own."""
-    with ProcessPoolExecutor(at_once, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
+    """The memory of every point, each in a process of its own, forked from one that has imported everything and done nothing yet."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "transformer_zoo.experiments.compose"])
+    with ProcessPoolExecutor(at_once, mp_context=context, max_tasks_per_child=1) as pool:
         n, threads = len(curve.points), torch.get_num_threads()
         return list(pool.map(added_memory, [curve.key] * n, curve.points, [threads] * n))
 
@@ -237,11 +241,11 @@ def measure_seconds(curves: Sequence[Curve], *, rounds: int) -> tuple[dict[str, 
         for point in curve.points:
             model, step = training(curve.place(point))
             with watched(model) as watch:
-                step()
+                step()  # warms up, too
             kernels[curve.key].append("; ".join(dict.fromkeys(one.kernel for one in watch.found())))
             steps[curve.key, point] = step
     names = {f"{key} {point}": (key, point) for key, point in steps}
-    taken = interleave({name: steps[place] for name, place in names.items()}, rounds=rounds)
+    taken = interleave({name: steps[place] for name, place in names.items()}, rounds=rounds, warm_up=0)
     seconds = {curve.key: [statistics.median(taken[f"{curve.key} {point}"]) for point in curve.points] for curve in curves}
     return seconds, kernels
 
