@@ -29,7 +29,7 @@ RESULT = ROOT / "benchmarks" / "results" / "growth.json"
 PAGE = ROOT / "docs" / "performance.md"
 FIGURES = ROOT / "docs" / "figures"
 BEGIN, END = "<!-- growth: begin -->", "<!-- growth: end -->"
-THREADS, ROUNDS = 2, 5
+THREADS, ROUNDS = 2, 7
 AXES = tuple(UNITS)
 
 
@@ -130,8 +130,8 @@ def section(kept: dict[str, Any]) -> str:
         where = found["machine"]
         parts.append(
             f"### {axis.capitalize()}\n\n![time and memory over {axis}](figures/growth_{axis}.svg)\n\n{legend}{values(kept, axis)}\n\n"
-            f"`{found['command']}`, {found['rounds']} interleaved rounds, {where['usable_cores']} cores ({where['processor']}), {where['threads']} "
-            f"threads, PyTorch {where['versions']['torch']}."
+            f"`{found['command']}`: interleaved rounds: {found['rounds']}; threads: {where['threads']}; cores: {where['usable_cores']} "
+            f"({where['processor']}); PyTorch {where['versions']['torch']}."
         )
     return "\n\n".join(parts)
 
