@@ -12,11 +12,14 @@ SUITES: dict[str, str] = {
     "translation": "translating:measure",
     "memory": "memory:measure",
     "limits": "limits:measure",
+    "prepare": "preparing:measure",
+    "quality_books": "quality:measure_books",
+    "quality_translation": "quality:measure_translation",
 }
 """Suite → `module:function` in this package, imported only when it is asked for."""
 
-ON_REQUEST = frozenset({"gpu"})
-"""Suites that run only when they are named: they need what most machines have not."""
+ON_REQUEST = frozenset({"gpu", "quality_books", "quality_translation"})
+"""Suites that run only when they are named: they need what most machines have not, or take long."""
 
 
 @dataclass(frozen=True, kw_only=True)
