@@ -136,7 +136,10 @@ def _x_transformer(layers: str, shape: Shape, dropout: float, flash: bool) -> Pe
 
 class TorchLanguageModel(nn.Module):
     """`torch.nn.TransformerEncoder` between an embedding with learned positions and a tied vocabulary matrix, as its tutorials build it.
-    Its layers drop inside the feed-forward, too, which cannot be left out. The causal one is the same with a causal mask and the norm in front, as GPT-2's: `torch.nn.TransformerDecoder` needs a memory."""
+
+    Its layers drop inside the feed-forward, too, which cannot be left out. The causal one has a causal mask and the norm in front, as GPT-2;
+    `torch.nn.TransformerDecoder` needs a memory and is of no use here.
+    """
 
     def __init__(self, shape: Shape, dropout: float, causal: bool) -> None:
         super().__init__()

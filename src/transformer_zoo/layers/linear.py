@@ -52,7 +52,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 class _Linear(Function):
-    """oneDNN's product has no gradient of its own. Weights' gradients go to the BLAS, which is faster there."""
+    """oneDNN's product has no gradient of its own. Made of `linear` again, this one has a gradient too."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -65,9 +65,16 @@ class _Linear(Function):
         x, weight = ctx.saved_tensors
         rows, slopes = x.flatten(0, -2), slope.flatten(0, -2)  # [N,I], [N,O]
         d_x = linear(slope, weight.t()) if ctx.needs_input_grad[0] else None
-        d_weight = slopes.t() @ rows if ctx.needs_input_grad[1] else None
+        d_weight = _weight_gradient(slopes, rows) if ctx.needs_input_grad[1] else None
         d_bias = slopes.sum(dim=0) if ctx.has_bias and ctx.needs_input_grad[2] else None
         return d_x, d_weight, d_bias
+
+
+def _weight_gradient(slopes: Tensor, rows: Tensor) -> Tensor:
+    """[N,O]ᵀ · [N,I] -> [O,I]: oneDNN is faster where the weight is wide, the BLAS where it is high."""
+    if slopes.shape[1] < rows.shape[1]:
+        return linear(slopes.t(), rows.t())
+    return slopes.t() @ rows
 
 
 class Linear(nn.Linear):

@@ -10,6 +10,7 @@ from torch import nn
 
 from transformer_zoo.errors import ConfigError
 from transformer_zoo.training.checkpoints import CheckpointStore, Identity, find_checkpoint, read_weights
+from transformer_zoo.training.heap import keep_freed_memory
 from transformer_zoo.training.keeper import Keeper
 from transformer_zoo.training.optimizers import OptimizerConfig
 from transformer_zoo.training.parallel import World, check_parallel, parallelise
@@ -65,6 +66,8 @@ def build_trainer(
     precision = Precision(training.precision, device)
     if training.threads is not None:
         torch.set_num_threads(training.threads)
+    if device.type == "cpu":
+        keep_freed_memory()
     recorder = Recorder(run, tracker=tracker.build(), progress=progress or Progress(), config=tracked_config, active=world.is_main)
     model.to(device)
     if training.gradient_checkpointing:

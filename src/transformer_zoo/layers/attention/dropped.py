@@ -24,13 +24,13 @@ class _DroppedAttention(Function):
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, additive: Tensor | None, scale: float, dropout: float) -> Tensor:
         odds = Odds(dropout)
         queries, keys, values = (x.flatten(0, 1) for x in (q, k, v))  # [N,T,E], [N,S,E] with N = B·H
-        scores = _matmul(queries, keys.transpose(1, 2), scale)  # [N,T,S]
+        scores = _scaled_product(queries, keys.transpose(1, 2), scale)  # [N,T,S]
         if additive is not None:
             scores.view(*q.shape[:2], *scores.shape[1:]).add_(additive)
         weights = torch.softmax(scores, dim=-1)
         signs = scores.copy_(random_bits(scores.numel()).view(scores.shape)).sub_(odds.threshold - 0.5)
         signed = torch.copysign(weights, signs, out=weights)
-        mixed = _matmul(torch.relu(signed), values, odds.scale)  # [N,T,E]
+        mixed = _scaled_product(torch.relu(signed), values, odds.scale)  # [N,T,E]
         ctx.save_for_backward(queries, keys, values, signed)
         ctx.shape, ctx.scale, ctx.odds, ctx.additive = q.shape, scale, odds, None if additive is None else additive.shape
         return mixed.view(q.shape)
@@ -41,10 +41,10 @@ class _DroppedAttention(Function):
         queries, keys, values, signed = ctx.saved_tensors
         slopes = slope.flatten(0, 1)  # [N,T,E]
         kept = torch.relu(signed)  # [N,T,S]
-        d_values = _matmul(kept.transpose(1, 2), slopes, ctx.odds.scale)
-        d_weights = torch.ops.aten.threshold_backward(_matmul(slopes, values.transpose(1, 2), ctx.odds.scale), signed, 0)  # 0 where dropped
+        d_values = _scaled_product(kept.transpose(1, 2), slopes, ctx.odds.scale)
+        d_weights = torch.ops.aten.threshold_backward(_scaled_product(slopes, values.transpose(1, 2), ctx.odds.scale), signed, 0)  # 0 where dropped
         d_scores = torch._softmax_backward_data(d_weights, torch.abs(signed, out=kept), -1, torch.float32)
-        d_queries, d_keys = _matmul(d_scores, keys, ctx.scale), _matmul(d_scores.transpose(1, 2), queries, ctx.scale)
+        d_queries, d_keys = _scaled_product(d_scores, keys, ctx.scale), _scaled_product(d_scores.transpose(1, 2), queries, ctx.scale)
         batch, heads = ctx.shape[:2]
         d_additive = None
         if ctx.needs_input_grad[3]:
@@ -52,7 +52,7 @@ class _DroppedAttention(Function):
         return *(x.view(batch, heads, *x.shape[1:]) for x in (d_queries, d_keys, d_values)), d_additive, None, None
 
 
-def _matmul(a: Tensor, b: Tensor, scale: float) -> Tensor:
+def _scaled_product(a: Tensor, b: Tensor, scale: float) -> Tensor:
     """scale · a · b in one call."""
     out = a.new_empty(a.shape[0], a.shape[1], b.shape[2])
     return torch.baddbmm(out, a, b, beta=0, alpha=scale, out=out)
