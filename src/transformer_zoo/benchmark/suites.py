@@ -12,6 +12,7 @@ SUITES: dict[str, str] = {
     "translation": "translating:measure",
     "memory": "memory:measure",
     "limits": "limits:measure",
+    "trainer": "trainer_loop:measure",
 }
 """Suite → `module:function` in this package, imported only when it is asked for."""
 
