@@ -220,3 +220,22 @@ def test_short_numbers(value: float, text: str) -> None:
 )
 def test_digits_follow_the_spread(mean: float, deviation: float | None, text: str) -> None:
     assert spread_text(mean, deviation) == text
+
+
+def test_a_comparison_across_kernels_is_pointed_out(runs: Path, tmp_path: Path) -> None:
+    def told(**kernels: str) -> str:
+        for name, kernel in kernels.items():
+            ran = [{"attention": "stack: self-attention", "layers": "0-3", "kernel": kernel, "advice": ""}]
+            (runs / name / "environment.json").write_text(json.dumps({"attention_kernels": ran, "matrix_products": "BLAS"}))
+        report([runs], tmp_path / "r.html")
+        return (tmp_path / "r.md").read_text(encoding="utf-8")
+
+    assert "kernels" not in told(a="sdpa: flash, no mask")  # the other group did not tell
+    assert "The same kernels throughout (matrix products: BLAS; sdpa: flash, no mask)." in told(
+        a="sdpa: flash, no mask", b="sdpa: flash, no mask", c="sdpa: flash, no mask"
+    )
+    assert (
+        "The groups ran by different kernels, so that seconds and tokens/s compare these too: "
+        "model=bert: matrix products: BLAS; sdpa: flash, no mask | model=albert: matrix products: BLAS; sdpa: math, score bias with a gradient."
+    ) in told(c="sdpa: math, score bias with a gradient")
+    assert "<td>sdpa: math, score bias with a gradient; matrix products: BLAS</td>" in (tmp_path / "r.html").read_text(encoding="utf-8")

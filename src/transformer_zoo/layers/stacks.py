@@ -115,9 +115,10 @@ class Stack(nn.Module):
         """[B,T,D] -> [B,T,D]. Indices are positions, [T] or [B,T] for queries and [S] or [B,S] for keys, cached ones included."""
         keys = [(name, self.scheme(name).site_key(layer)) for layer, name in enumerate(self.schemes)]
         sites = {key: self.scheme(key[0]).site(key[1], query_index, key_index) for key in dict.fromkeys(keys)}
-        scene = Scene(lower=MaskLowering(operands), sites=sites, memory=memory, memory_mask=memory_mask)
+        recomputes = self.recomputes and self.training and caches is None
+        scene = Scene(lower=MaskLowering(operands, keeps_graph=not recomputes), sites=sites, memory=memory, memory_mask=memory_mask)
         for layer, block in enumerate(self.schedule()):
-            if self.recomputes and self.training and caches is None:
+            if recomputes:
                 x = checkpoint(block, x, scene, keys[layer], use_reentrant=False)
             else:
                 x = block(x, scene, keys[layer], None if caches is None else caches[layer])

@@ -19,9 +19,17 @@ class AdamW:
         self.param_groups: list[dict[str, Any]] = [{"lr": lr, "betas": betas, "eps": eps, "fused": fused, **group} for group in groups]
         self.state: dict[Tensor, dict[str, Tensor]] = {}
 
-    @torch.no_grad()
     def step(self) -> None:
         """Update every parameter that has a gradient."""
+        self._update(None)
+
+    def step_unless(self, skip: Tensor) -> None:
+        """The same, but where the number `skip` is 1 (it is 0 or 1, float32 on the parameters' device) all stays as it is. The host need not know
+        which it is. Only the fused kernel can do that."""
+        self._update(skip)
+
+    @torch.no_grad()
+    def _update(self, skip: Tensor | None) -> None:
         for group in self.param_groups:
             parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
             states = [self._state_of(parameter, group["fused"]) for parameter in parameters]
@@ -35,6 +43,7 @@ class AdamW:
                 [state["step"] for state in states],
                 foreach=not group["fused"],
                 fused=group["fused"],
+                found_inf=skip,
                 amsgrad=False,
                 beta1=beta1,
                 beta2=beta2,

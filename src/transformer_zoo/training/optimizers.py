@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,14 @@ class Optimizer(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
+
+
+@runtime_checkable
+class Gated(Protocol):
+    """An optimiser that can leave an update out by what the device alone knows."""
+
+    def step_unless(self, skip: Tensor) -> None:
+        """An update, unless the number `skip` is 1."""
 
 
 @dataclass(kw_only=True)

@@ -41,6 +41,7 @@ class FlexKernel(Kernel):
         fused = q.device.type == "cuda"
         if not fused and torch.is_grad_enabled() and q.requires_grad:
             raise ConfigError(self.refusal(q.device.type))
+        self.took = self.name if fused else "not fused"
         block_mask = mask.once("flex", lambda: _block_mask(mask, q, k))
         score_mod = _score_mod(mask, bias, q.device)
         attend = _attend(fused and not torch.compiler.is_compiling())
