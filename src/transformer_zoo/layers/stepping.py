@@ -51,7 +51,7 @@ def resolved(module: nn.Module, packing: Packing) -> Function:
     return function
 
 
-def _block_in_full(block: Block, cache: BlockCache, key: SiteKey, packing: Packing) -> Step:
+def _block_in_full(block: Block, cache: BlockCache, key: SiteKey, _: Packing) -> Step:
     return lambda x, scene: block(x.unsqueeze(1), scene, key, cache).squeeze(1)
 
 
@@ -104,7 +104,7 @@ def _attention(module: nn.Module, cache: AttentionCache, packing: Packing) -> At
         weight, bias = module.qkv.weight, module.qkv.bias
         query = packing.product(weight[: module.query_width], None if bias is None else bias[: module.query_width])
 
-        def look(x: Tensor, mask: LoweredMask, site: Site) -> Tensor:
+        def look(x: Tensor, mask: LoweredMask, _: Site) -> Tensor:
             keys, values = cache.read()
             fan = len(x) // len(keys)  # rows that look at one memory are its queries: it is read once for all of them
             q = query_norm(query(x).view(len(x), heads, 1, width))
@@ -136,7 +136,7 @@ def _linear(module: Linear, packing: Packing) -> Function:
     return packing.product(module.weight, module.bias)
 
 
-def _layer_norm(module: nn.LayerNorm, packing: Packing) -> Function:
+def _layer_norm(module: nn.LayerNorm, _: Packing) -> Function:
     shape, weight, bias, eps = module.normalized_shape, module.weight, module.bias, module.eps
     return lambda x: torch.layer_norm(x, shape, weight, bias, eps)
 
@@ -157,7 +157,7 @@ def _gated(module: GatedFeedforward, packing: Packing) -> Function:
 
 
 _RESOLVERS: dict[type[nn.Module], Callable[[Any, Packing], Function]] = {
-    nn.Identity: lambda module, packing: _same,
+    nn.Identity: lambda *_: _same,
     nn.LayerNorm: _layer_norm,
     Linear: _linear,
     DenseFeedforward: _dense,
