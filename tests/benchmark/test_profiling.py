@@ -3,8 +3,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from transformer_zoo.benchmark.profiling import breakdown, families, family_of, table
+from transformer_zoo.benchmark.profiling import _times, breakdown, families, family_of, table
 from transformer_zoo.experiments.compose import experiment
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "profile.py"
@@ -30,6 +31,14 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "profile.py"
 )
 def test_family(names: list[str], family: str) -> None:
     assert family_of(names) == family
+
+
+def test_an_operation_is_recorded_with_what_it_runs_inside() -> None:
+    x = torch.ones(100, 100)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as recorded, torch.profiler.record_function("Optimizer.step#X"):
+        x * x
+    found = {names[0]: family_of(names) for names, _ in _times(recorded.events(), on_device=False)}
+    assert found["aten::mul"] == "optimiser"
 
 
 def test_shares_add_up() -> None:

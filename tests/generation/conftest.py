@@ -40,6 +40,9 @@ class FakeState:
     def select(self, rows: Tensor) -> None:
         self.tokens, self.valid, self.source = self.tokens[rows], self.valid[rows], self.source[rows]
 
+    def spread(self, fan: int) -> None:
+        self.select(torch.arange(len(self.tokens)).repeat_interleave(fan))
+
 
 class SecondOrderModel(nn.Module):
     """The next token depends on the last two tokens and, in translation, on the sum of the source: a table of random logits."""

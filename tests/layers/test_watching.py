@@ -152,6 +152,14 @@ def test_layers_that_differ_are_told_apart():
     ]
 
 
+def test_longformer_is_told_by_the_way_of_most_tokens():
+    model = build("encoder", attention=attention("longformer", window=3), max_length=512)
+    record = inputs("encoder", tokens(length=400))
+    record.global_positions = torch.zeros(3, 400, dtype=torch.bool)  # type: ignore[union-attr]
+    record.global_positions[:, 0] = True  # type: ignore[union-attr, index]
+    assert kernel_of(model, record) == "sdpa: flash, band"
+
+
 def test_nothing_is_left_of_a_watch():
     model = build("decoder")
     watched_step(model, inputs("decoder", tokens()))
@@ -193,6 +201,26 @@ def test_compiled_code_is_told_alike_and_compiled_once(causal: bool, dropout: fl
     (eager,) = watch.found()
     drops = f"{'causal flag' if causal and bias is None else eager.kernel.removeprefix('sdpa: own, ')}"
     assert told.kernel == (f"sdpa: math (dropout of attention weights), {drops}" if dropout else eager.kernel)
+
+
+class SilentKernel(kernels.ReferenceKernel):
+    """A kernel of somebody else, which says nothing."""
+
+    name = "silent"
+
+    def __call__(self, *given: Any, **more: Any) -> Tensor:
+        out = super().__call__(*given, **more)
+        self.took = ""
+        return out
+
+
+def test_a_kernel_that_says_nothing_is_told_by_its_name():
+    module = attention().build(d_model=24, n_heads=3)
+    module.kernel = SilentKernel()  # type: ignore[assignment]
+    for compiled in (False, True):
+        with watched(module, compiled=compiled) as watch:
+            module(torch.randn(2, T, 24), mask=LoweredMask(), positions=Site())
+        assert [one.kernel for one in watch.found()] == ["silent"]
 
 
 def test_numbers_are_told_as_spans():

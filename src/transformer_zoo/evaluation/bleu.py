@@ -10,7 +10,7 @@ from torch import nn
 
 from transformer_zoo.errors import ConfigError
 from transformer_zoo.evaluation.base import Evaluation, EvaluationConfig, EvaluationContext, EvaluationReport
-from transformer_zoo.generation.base import DecodableModel
+from transformer_zoo.generation.base import DecodableModel, inference
 from transformer_zoo.generation.beam import BeamConfig
 from transformer_zoo.generation.text import translate
 from transformer_zoo.records import TranslationBatch
@@ -55,9 +55,11 @@ class BleuEvaluation(Evaluation):
 
         bleu = BLEU(tokenize=self.config.tokenize, lowercase=self.config.lowercase, force=True)  # force: no warnings about tokenised text
         hypotheses, references = [""], [""]  # adds nothing, and gives a process without a share its zeros
-        for places, texts in self._translated(model, pairs):
-            hypotheses += texts
-            references += [pairs[place][1] for place in places]
+        decodable: Any = model
+        with inference(decodable):  # of all batches together, so that weights are packed once
+            for places, texts in self._translated(decodable, pairs):
+                hypotheses += texts
+                references += [pairs[place][1] for place in places]
         own = bleu.corpus_score(hypotheses, [references])
         counted = torch.tensor([*own.counts, *own.totals, own.sys_len, own.ref_len], dtype=torch.float64)
         *ngrams, sys_len, ref_len = (int(value) for value in self.context.total(counted).tolist())
@@ -73,13 +75,12 @@ class BleuEvaluation(Evaluation):
             self._pairs = [pairs[place] for place in chosen]
         return self._pairs
 
-    def _translated(self, model: Any, pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[list[int], list[str]]]:
+    def _translated(self, model: DecodableModel, pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[list[int], list[str]]]:
         """This process's share, sentences of like length side by side."""
         order = sorted(range(len(pairs)), key=lambda place: (len(pairs[place][0]), place))[self.context.rank :: self.context.world_size]
         batches = [order[start : start + self.config.batch_size] for start in range(0, len(order), self.config.batch_size)]
-        decodable: DecodableModel = model
         tokenizer, device = self.context.data.tokenizer, self.context.device
         for places in self.context.guard(batches):
             with self.context.autocast():
                 sources = [pairs[place][0] for place in places]
-                yield places, translate(decodable, tokenizer, sources, self._generator, index=places, device=device)
+                yield places, translate(model, tokenizer, sources, self._generator, index=places, device=device)

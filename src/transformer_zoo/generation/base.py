@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from transformer_zoo.errors import ConfigError, NumericError
+from transformer_zoo.layers.packing import weights_stay
 from transformer_zoo.models.base import NextTokenModel
 from transformer_zoo.records import Inputs, SequenceInputs, TranslationInputs
 from transformer_zoo.settings import Config, NaturalInt, Range
@@ -177,11 +178,11 @@ class Generator(ABC):
 
 @contextmanager
 def inference(model: HasMode) -> Iterator[None]:
-    """No gradients and no dropout while it lasts; the model's mode is put back afterwards."""
+    """No gradients and no dropout while it lasts, and weights that stay as they are; the model's mode is put back afterwards."""
     was_training = model.training
     model.train(False)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), weights_stay(model):
             yield
     finally:
         model.train(was_training)
@@ -205,6 +206,8 @@ class Constraints:
     def __call__(self, scores: Tensor, taken: Tensor, limits: Tensor, rows: Callable[[], Sequence[Sequence[int]]]) -> Tensor:
         """Scores [A, V], with −inf for tokens that may not come and 0 for one that must. Each row has `taken` [A] new tokens of at most `limits` [A];
         `rows` gives all its tokens so far."""
+        if not self.binding:
+            return scores
         request, scores = self.request, scores.clone()
         if request.forbidden:
             scores[:, list(request.forbidden)] = float("-inf")
@@ -217,6 +220,12 @@ class Constraints:
             scores[there] = float("-inf")
             scores[there, token] = 0.0
         return scores
+
+    @property
+    def binding(self) -> bool:
+        """Whether there is any."""
+        ends = self.request.end is not None and (self.min_new_tokens > 0 or self.request.forced_last)
+        return ends or self.request.forced_first is not None or bool(self.request.forbidden) or self.no_repeat_ngram > 0
 
     def is_forced(self, taken: Tensor, limits: Tensor) -> Tensor:
         """[A] whether a row's next token is no choice."""
@@ -231,6 +240,14 @@ class Constraints:
             yield self.request.forced_first, taken == 0
         if self.request.forced_last and self.request.end is not None:
             yield self.request.end, taken == limits - 1
+
+
+def without_gaps(keep: Tensor) -> Tensor:
+    """[M] the rows that are kept of [A], each at its own place where that is among the first M; rows from behind fill the gaps."""
+    n_kept = int(keep.sum())
+    rows = torch.arange(n_kept, device=keep.device)
+    rows[~keep[:n_kept]] = keep[n_kept:].nonzero().squeeze(1) + n_kept
+    return rows
 
 
 def completing(tokens: Sequence[int], n: int) -> set[int]:

@@ -18,7 +18,9 @@ from transformer_zoo.generation.base import (
     checked,
     fixed_limits,
     inference,
+    without_gaps,
 )
+from transformer_zoo.generation.choosing import topmost
 from transformer_zoo.settings import NonNegativeFloat, OneOf, PositiveInt
 
 IMPOSSIBLE = float("-inf")
@@ -96,7 +98,7 @@ class BeamSearch(Generator):
         capacity = max(len(prefix) for prefix in request.prefixes) + longest
         with inference(model):
             logits, state = model.start(request.inputs(range(len(request)), request.prefixes), capacity=capacity)
-            state.select(torch.arange(len(request), device=logits.device).repeat_interleave(k))
+            state.spread(k)
             logits = checked(logits).repeat_interleave(k, dim=0)
             for length in range(1, longest + 1):
                 parents = self._advance(beams, self._log_probabilities(logits, beams, constraints, length), length, request.end)  # [A, k]
@@ -105,9 +107,10 @@ class BeamSearch(Generator):
                     answers[int(beams.rows[place])] = self._answer(beams, place, length)
                 if bool(done.all()):
                     break
-                keep = (~done).nonzero().squeeze(1)
+                keep = without_gaps(~done)
                 flat = parents + k * torch.arange(len(parents), device=parents.device)[:, None]
-                beams.select(keep)
+                if len(keep) < len(parents):
+                    beams.select(keep)
                 state.select(rearrange(flat[keep], "a k -> (a k)"))
                 logits = model.step(rearrange(beams.tokens[:, :, length - 1], "a k -> (a k)"), state)
         return answers
@@ -145,9 +148,11 @@ class BeamSearch(Generator):
     def _advance(self, beams: _Beams, log_p: Tensor, length: int, end: int | None) -> Tensor:
         """Extends the running hypotheses by one token; [A, k] which of the old ones each new one extends."""
         k, vocabulary = beams.scores.shape[1], log_p.shape[-1]
-        candidates = rearrange(beams.scores, "a k -> a k 1") + rearrange(log_p, "(a k) v -> a k v", k=k)
-        best, place = rearrange(candidates, "a k v -> a (k v)").topk(min(2 * k, k * vocabulary), dim=-1)  # [A, 2k] descending
-        parent, token = place // vocabulary, place % vocabulary
+        # The best of a row are among the best of each of its hypotheses.
+        own, token = topmost(log_p, min(2 * k, vocabulary))  # [A·k, N]
+        candidates = rearrange(beams.scores, "a k -> a k 1") + rearrange(own, "(a k) n -> a k n", k=k)
+        best, place = rearrange(candidates, "a k n -> a (k n)").topk(min(2 * k, candidates[0].numel()), dim=-1)  # [A, 2k] descending
+        parent, token = place // own.shape[1], rearrange(token, "(a k) n -> a (k n)", k=k).gather(1, place)
         ends = token == end if end is not None else torch.zeros_like(token, dtype=torch.bool)
 
         stops = ends | (beams.limits <= length)[:, None] if self.cut_off_competes else ends

@@ -20,7 +20,9 @@ from transformer_zoo.generation.base import (
     fitting_window,
     fixed_limits,
     inference,
+    without_gaps,
 )
+from transformer_zoo.generation.choosing import likeliest
 
 logger = logging.getLogger(__name__)
 
@@ -106,13 +108,15 @@ class StepwiseGenerator(Generator):
             so_far = partial(_so_far, rows, chosen, active, new[:, :at])
             tokens = self.choose(constraints(logits, step, limits, so_far), index, step)  # [A]
             chances = logits.log_softmax(-1).gather(1, tokens[:, None]).squeeze(1)
-            log_probability[active] += chances.masked_fill(constraints.is_forced(step, limits), 0.0)
+            if constraints.binding:
+                chances = chances.masked_fill(constraints.is_forced(step, limits), 0.0)
+            log_probability[active] += chances
             new[active, at] = tokens
             taken[active] += 1
             step, left = step + 1, left - 1
             is_end = tokens == request.end if request.end is not None else torch.zeros_like(tokens, dtype=torch.bool)
             ended[active] = is_end
-            going = ((left > 0) & ~is_end).nonzero().squeeze(1)
+            going = without_gaps((left > 0) & ~is_end)
             if len(going) == 0:
                 break
             if len(going) < len(active):
@@ -146,4 +150,4 @@ class Greedy(StepwiseGenerator):
     """Takes the likeliest next token; the lowest id where several are equally likely."""
 
     def choose(self, logits: Tensor, index: Tensor, step: Tensor) -> Tensor:
-        return logits.argmax(-1)
+        return likeliest(logits)

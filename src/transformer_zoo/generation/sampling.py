@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from transformer_zoo.generation.base import GenerationConfig
+from transformer_zoo.generation.choosing import likeliest
 from transformer_zoo.generation.greedy import StepwiseGenerator
 from transformer_zoo.randomness import hash_words, purpose_key
 from transformer_zoo.settings import NonNegativeFloat, Range
@@ -40,7 +41,7 @@ class Sampler(StepwiseGenerator):
 
     def choose(self, logits: Tensor, index: Tensor, step: Tensor) -> Tensor:
         if self.temperature == 0:
-            return logits.argmax(-1)
+            return likeliest(logits)
         wide = logits if logits.device.type != "mps" else logits.cpu()  # no float64 there
         probabilities = kept_probabilities(wide.double() / self.temperature, self.top_k, self.top_p)  # [A, V]
         draws = uniform_draws(self.seed, index, step).to(wide.device)  # [A] in [0, 1)

@@ -111,10 +111,6 @@ class BlockCache:
     own: AttentionCache
     memory: AttentionCache
 
-    def select(self, rows: Tensor) -> None:
-        self.own.select(rows)
-        self.memory.select(rows)
-
 
 class Block(nn.Module):
     """Self-attention, cross-attention where there is a memory, feed-forward; each a residual branch."""

@@ -1,7 +1,25 @@
 """Explicit caches of keys and values, for decoding one token at a time."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Rows of a cache to keep, repeat or reorder."""
+
+    rows: Tensor  # [M] which old row each new one is
+    moved: Tensor | None
+    """[m] the new rows that are not the old ones at the same place, so that only these are copied; None: all are."""
+
+    @classmethod
+    def of(cls, rows: Tensor, n_rows: int) -> "Selection":
+        """`rows` [M] of `n_rows`. Elsewhere than on a CPU all are copied, since to count them would make the device wait."""
+        if rows.device.type != "cpu" or len(rows) > n_rows:
+            return cls(rows, None)
+        return cls(rows, (rows != torch.arange(len(rows))).nonzero().squeeze(1))
 
 
 class AttentionCache:
@@ -20,8 +38,9 @@ class AttentionCache:
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Adds S' new places and returns all: 2 x [B, H, length, E]."""
         if self.fixed:
-            self._keys, self._values, self.length = keys, values, keys.shape[2]
-            return keys, values
+            # As they come they lie between those of other heads; every later token reads them again.
+            self._keys, self._values, self.length = keys.contiguous(), values.contiguous(), keys.shape[2]
+            return self._keys, self._values
         if self._keys is None or self._values is None:
             batch, heads, _, width = keys.shape
             self._keys = keys.new_empty(batch, heads, self.capacity, width)
@@ -38,8 +57,17 @@ class AttentionCache:
         assert self._values is not None
         return self._keys[:, :, : self.length], self._values[:, :, : self.length]
 
-    def select(self, rows: Tensor) -> None:
-        """Keeps, repeats or reorders rows [M]."""
+    def select(self, selection: Selection) -> None:
+        """Keeps, repeats or reorders rows."""
         if self._keys is not None and self._values is not None:
-            self._keys = torch.index_select(self._keys, 0, rows)
-            self._values = torch.index_select(self._values, 0, rows)
+            self._keys = self._selected(self._keys, selection)
+            self._values = self._selected(self._values, selection)
+
+    def _selected(self, held: Tensor, selection: Selection) -> Tensor:
+        rows, moved = selection.rows, selection.moved
+        if moved is None:
+            return torch.index_select(held, 0, rows)
+        if len(moved):
+            used = held[:, :, : self.length]
+            used[moved] = used[rows[moved]]  # what is read is copied before anything is written
+        return held[: len(rows)]

@@ -27,7 +27,7 @@ def library(device: torch.device) -> str:
     return {"cpu": "oneDNN" if has_onednn() else "BLAS", "cuda": "cuBLAS"}.get(device.type, device.type)
 
 
-def _plain(*tensors: Tensor | None) -> bool:
+def is_plain(*tensors: Tensor | None) -> bool:
     """Whether all are ordinary float32 tensors on a CPU, outside autocast and the compiler, so that oneDNN can be called on them as they are."""
     if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
         return False
@@ -36,14 +36,14 @@ def _plain(*tensors: Tensor | None) -> bool:
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x [..., I] · weight [O, I]ᵀ + bias [O] -> [..., O] without a gradient; float32 on a CPU goes to oneDNN."""
-    if not (_plain(x, weight, bias) and has_onednn()) or not x.numel() or (x.numel() == x.shape[-1] and weight.numel() < _SMALL):
+    if not (is_plain(x, weight, bias) and has_onednn()) or not x.numel() or (x.numel() == x.shape[-1] and weight.numel() < _SMALL):
         return F.linear(x, weight, bias)
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x [..., I] · weight [O, I]ᵀ + bias [O] -> [..., O]; as `torch.nn.functional.linear`, to rounding."""
-    if not (_plain(x, weight, bias) and has_onednn()):
+    if not (is_plain(x, weight, bias) and has_onednn()):
         return F.linear(x, weight, bias)
     if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)):
         projected: Tensor = _Linear.apply(x, weight, bias)

@@ -86,11 +86,15 @@ class MaskLowering:
     keeps_graph: bool = True
     """False where layers are computed again in the backward pass."""
     _lowered: dict[Mask, LoweredMask] = field(default_factory=dict)
+    _seen: dict[int, tuple[Mask, LoweredMask]] = field(default_factory=dict)
+    """By identity, which takes no walk through the expression; the mask is held, so that its identity stays its own."""
 
     def __call__(self, mask: Mask) -> LoweredMask:
-        if mask not in self._lowered:
-            self._lowered[mask] = self._lower(mask.simplify(self.operands))
-        return self._lowered[mask]
+        if id(mask) not in self._seen:
+            if mask not in self._lowered:
+                self._lowered[mask] = self._lower(mask.simplify(self.operands))
+            self._seen[id(mask)] = mask, self._lowered[mask]
+        return self._seen[id(mask)][1]
 
     def _lower(self, mask: Mask) -> LoweredMask:
         # No setting is left to its default: the compiler cannot trace a default that is an object.

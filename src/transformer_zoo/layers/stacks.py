@@ -78,6 +78,8 @@ class Stack(nn.Module):
         self.positions_of = nn.ModuleDict(positions_of)
         self.schemes = [kind if kind in positions_of else "" for kind in kinds]
         """For each layer the name of its position scheme; "" is the stack's own."""
+        self.site_keys = [(name, self.scheme(name).site_key(layer)) for layer, name in enumerate(self.schemes)]
+        """For each layer the site it shares with others."""
         self.final_norm = final_norm
         self.recomputes = False
         """Gradient checkpointing: blocks are run again in the backward pass instead of keeping their activations."""
@@ -113,13 +115,29 @@ class Stack(nn.Module):
         caches: list[BlockCache] | None = None,
     ) -> Tensor:
         """[B,T,D] -> [B,T,D]. Indices are positions, [T] or [B,T] for queries and [S] or [B,S] for keys, cached ones included."""
-        keys = [(name, self.scheme(name).site_key(layer)) for layer, name in enumerate(self.schemes)]
-        sites = {key: self.scheme(key[0]).site(key[1], query_index, key_index) for key in dict.fromkeys(keys)}
-        recomputes = self.recomputes and self.training and caches is None
-        scene = Scene(lower=MaskLowering(operands, keeps_graph=not recomputes), sites=sites, memory=memory, memory_mask=memory_mask)
+        return self.run(x, self.scene(operands, query_index, key_index, memory=memory, memory_mask=memory_mask), caches=caches)
+
+    def scene(
+        self,
+        operands: MaskOperands,
+        query_index: Tensor,
+        key_index: Tensor,
+        *,
+        memory: Tensor | None = None,
+        memory_mask: LoweredMask | None = None,
+    ) -> Scene:
+        """What all blocks see in one forward."""
+        sites = {key: self.scheme(key[0]).site(key[1], query_index, key_index) for key in dict.fromkeys(self.site_keys)}
+        # What has a gradient is not shared by layers that are computed again in the backward pass.
+        return Scene(
+            lower=MaskLowering(operands, keeps_graph=not (self.recomputes and self.training)), sites=sites, memory=memory, memory_mask=memory_mask
+        )
+
+    def run(self, x: Tensor, scene: Scene, *, caches: list[BlockCache] | None = None) -> Tensor:
+        """[B,T,D] -> [B,T,D] in a scene that is made."""
         for layer, block in enumerate(self.schedule()):
-            if recomputes:
-                x = checkpoint(block, x, scene, keys[layer], use_reentrant=False)
+            if self.recomputes and self.training and caches is None:
+                x = checkpoint(block, x, scene, self.site_keys[layer], use_reentrant=False)
             else:
-                x = block(x, scene, keys[layer], None if caches is None else caches[layer])
+                x = block(x, scene, self.site_keys[layer], None if caches is None else caches[layer])
         return self.final_norm(x)

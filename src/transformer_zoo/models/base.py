@@ -10,13 +10,17 @@ from torch import Tensor, nn
 
 from transformer_zoo.layers.attention.base import AttentionConfig
 from transformer_zoo.layers.blocks import BlockCache, NormPlacementConfig
+from transformer_zoo.layers.cache import Selection
 from transformer_zoo.layers.embeddings import EmbeddingsConfig
 from transformer_zoo.layers.feedforward import FeedforwardConfig
 from transformer_zoo.layers.heads import ClassifierConfig, VocabularyHeadConfig
 from transformer_zoo.layers.initialization import InitializationConfig
+from transformer_zoo.layers.lowering import LoweredMask
 from transformer_zoo.layers.norms import NormConfig
+from transformer_zoo.layers.packing import Packing
 from transformer_zoo.layers.positions import PositionsConfig
 from transformer_zoo.layers.stacks import Stack, StackConfig
+from transformer_zoo.layers.stepping import Step
 from transformer_zoo.models.parts import LayerConfig, Parts
 from transformer_zoo.records import HeadNeed, Inputs, ModelOutput
 from transformer_zoo.settings import Config, PositiveInt, Probability
@@ -160,26 +164,52 @@ class Model(nn.Module, ABC):
         """[B,T,D] -> [B,V]: the vocabulary head at the last position."""
         return self.heads["vocabulary"](hidden[:, -1:], valid=None, predict_at=None).logits()
 
+    def step_logits(self, hidden: Tensor, packing: Packing) -> Tensor:
+        """[B,D] -> [B,V]: the same of one token per row."""
+        scores = self.heads["vocabulary"](hidden.unsqueeze(1), valid=None, predict_at=None)
+        return packing.product(scores.weight, scores.bias)(scores.hidden).float()
+
 
 @dataclass
 class DecodingState:
     """What a model remembers between two tokens; rows stand for sequences being written."""
 
     caches: list[BlockCache]
+    packing: Packing
+    """Weights laid out for steps."""
     capacity: int
     length: int
     """Slots used, padding included."""
     positions: Tensor  # [B, capacity] int64: the position of every slot
     valid: Tensor | None = None  # [B, capacity] bool; None: no padding
-    memory_valid: Tensor | None = None  # [B, S] bool; None: no padding or no memory
+    memory_valid: Tensor | None = None  # [B / fan, S] bool; None: no padding or no memory
+    fan: int = 1
+    """Neighbouring rows that look at one memory."""
+    memory_mask: LoweredMask | None = None
+    """What may be seen of the memory, kept from token to token; None: not made yet."""
+    run: Step | None = None
+    """The stack as a function of one token; None: not made yet."""
 
     def select(self, rows: Tensor) -> None:
-        """Keeps, repeats or reorders rows [M]."""
+        """Keeps or reorders rows [M]; where several look at one memory, they stay together."""
+        self._select_own(rows)
+        sentences = Selection.of(rows[:: self.fan] // self.fan, len(self.positions) // self.fan)
         for cache in self.caches:
-            cache.select(rows)
+            cache.memory.select(sentences)
+        if self.memory_valid is not None:
+            self.memory_valid, self.memory_mask = self.memory_valid[sentences.rows], None
+
+    def spread(self, fan: int) -> None:
+        """Puts `fan` equal rows in the place of each, which look at its memory together."""
+        self._select_own(torch.arange(len(self.positions), device=self.positions.device).repeat_interleave(fan))
+        self.fan *= fan
+
+    def _select_own(self, rows: Tensor) -> None:
+        selection = Selection.of(rows, len(self.positions))
+        for cache in self.caches:
+            cache.own.select(selection)
         self.positions = self.positions[rows]
         self.valid = None if self.valid is None else self.valid[rows]
-        self.memory_valid = None if self.memory_valid is None else self.memory_valid[rows]
 
 
 class NextTokenModel(Protocol):

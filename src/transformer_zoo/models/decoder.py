@@ -11,7 +11,9 @@ from transformer_zoo.layers.blocks import BlockCache
 from transformer_zoo.layers.cache import AttentionCache
 from transformer_zoo.layers.initialization import initialize
 from transformer_zoo.layers.masks import Causal, MaskOperands, Padding, Prefix, SameDocument
+from transformer_zoo.layers.packing import packing_of
 from transformer_zoo.layers.stacks import Stack
+from transformer_zoo.layers.stepping import stack_step
 from transformer_zoo.models.assembly import build_embeddings, build_heads, build_stack
 from transformer_zoo.models.base import DecodingState, Model, TransformerConfig, slots
 from transformer_zoo.models.parts import Parts
@@ -70,7 +72,7 @@ class Decoder(Model):
         """Reads prompts [B,P], padded on the **left**; returns the next token's logits [B,V] and the state for at most `capacity` slots."""
         caches = [BlockCache(AttentionCache(capacity=capacity), AttentionCache()) for _ in self.stack.order]
         positions, valid = prompt_positions(inputs.token_ids, inputs.valid, capacity)
-        state = DecodingState(caches=caches, capacity=capacity, length=0, positions=positions, valid=valid)
+        state = DecodingState(caches=caches, packing=packing_of(self), capacity=capacity, length=0, positions=positions, valid=valid)
         return self._advance(inputs.token_ids, state), state
 
     @torch.no_grad()
@@ -87,9 +89,15 @@ class Decoder(Model):
             key_slots=slots(0, end, token_ids),
             key_valid=None if state.valid is None else state.valid[:, :end],
         )
-        x = self.stack(x, operands=operands, query_index=query_index, key_index=key_index, caches=state.caches)
+        if start == 0:
+            x = self.stack(x, operands=operands, query_index=query_index, key_index=key_index, caches=state.caches)
+            state.length = end
+            return self.next_token_logits(x)
+        if state.run is None:
+            state.run = stack_step(self.stack, state.caches, state.packing)
+        x = state.run(x.squeeze(1), self.stack.scene(operands, query_index, key_index))
         state.length = end
-        return self.next_token_logits(x)
+        return self.step_logits(x, state.packing)
 
 
 def prompt_positions(token_ids: Tensor, valid: Tensor | None, capacity: int) -> tuple[Tensor, Tensor | None]:

@@ -12,7 +12,9 @@ from transformer_zoo.layers.cache import AttentionCache
 from transformer_zoo.layers.initialization import initialize
 from transformer_zoo.layers.lowering import LoweredMask, MaskLowering
 from transformer_zoo.layers.masks import Causal, MaskOperands, Padding, SameDocument
+from transformer_zoo.layers.packing import packing_of
 from transformer_zoo.layers.stacks import Stack
+from transformer_zoo.layers.stepping import stack_step
 from transformer_zoo.models.assembly import build_embeddings, build_heads, build_stack
 from transformer_zoo.models.base import DecodingState, Model, TransformerConfig, slots
 from transformer_zoo.models.decoder import prompt_positions
@@ -106,7 +108,15 @@ class EncoderDecoder(Model):
         memory, prefix = self.encode(inputs.source), inputs.target
         caches = [BlockCache(AttentionCache(capacity=capacity), AttentionCache(fixed=True)) for _ in self.decoder.order]
         positions, valid = prompt_positions(prefix.token_ids, prefix.valid, capacity)
-        state = DecodingState(caches=caches, capacity=capacity, length=0, positions=positions, valid=valid, memory_valid=inputs.source.valid)
+        state = DecodingState(
+            caches=caches,
+            packing=packing_of(self),
+            capacity=capacity,
+            length=0,
+            positions=positions,
+            valid=valid,
+            memory_valid=inputs.source.valid,
+        )
         return self._advance(prefix.token_ids, memory, state), state
 
     @torch.no_grad()
@@ -120,22 +130,23 @@ class EncoderDecoder(Model):
         query_index, key_index = state.positions[:, start:end], state.positions[:, :end]
         x = self.target_embeddings(token_ids, None, query_index, self.decoder.positions)  # [B,t,D]
         queries = slots(start, end, token_ids)
+        if state.memory_mask is None:
+            state.memory_mask = memory_mask(queries, state.memory_valid)
         operands = MaskOperands(
             query_slots=queries,
             key_slots=slots(0, end, token_ids),
             key_valid=None if state.valid is None else state.valid[:, :end],
         )
-        x = self.decoder(
-            x,
-            operands=operands,
-            query_index=query_index,
-            key_index=key_index,
-            memory=memory,
-            memory_mask=memory_mask(queries, state.memory_valid),
-            caches=state.caches,
-        )
+        scene = self.decoder.scene(operands, query_index, key_index, memory=memory, memory_mask=state.memory_mask)
+        if memory is not None:
+            x = self.decoder.run(x, scene, caches=state.caches)
+            state.length = end
+            return self.next_token_logits(x)
+        if state.run is None:
+            state.run = stack_step(self.decoder, state.caches, state.packing)
+        x = state.run(x.squeeze(1), scene)
         state.length = end
-        return self.next_token_logits(x)
+        return self.step_logits(x, state.packing)
 
 
 def memory_mask(queries: Tensor, source_valid: Tensor | None) -> LoweredMask:

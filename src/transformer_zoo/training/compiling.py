@@ -30,5 +30,7 @@ def choose(setting: bool | str, device: torch.device) -> Compilation:
         return Compilation(compiled=False, reason="training.compile=auto finds no triton, which writes the kernels: install triton")
     capability = torch.cuda.get_device_capability(device)
     if capability < OLDEST_CAPABILITY:
-        return Compilation(compiled=False, reason=f"training.compile=auto finds a device of compute capability {'.'.join(map(str, capability))}, below 7.0")
+        return Compilation(
+            compiled=False, reason=f"training.compile=auto finds a device of compute capability {'.'.join(map(str, capability))}, below 7.0"
+        )
     return Compilation(compiled=True, reason="training.compile=auto finds a CUDA device and triton")

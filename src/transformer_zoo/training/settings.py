@@ -58,7 +58,7 @@ class TrainingConfig(Config):
     parallel: Annotated[str, OneOf("auto", "none", "ddp", "fsdp")] = "auto"
     """How several processes share the work; auto is ddp under torchrun and none otherwise."""
     n_workers: NaturalInt = 0
-    """Processes that prepare batches; 0: the training process itself. Never changes the samples."""
+    """Processes that prepare batches; 0: a thread of the training process, one step ahead. Never changes the samples."""
     threads: PositiveInt | None = None
     """Threads for computing on a CPU; null: torch's choice."""
 

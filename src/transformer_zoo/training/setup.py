@@ -10,8 +10,8 @@ from torch import nn
 
 from transformer_zoo.errors import ConfigError
 from transformer_zoo.training.checkpoints import CheckpointStore, Identity, find_checkpoint, read_weights
-from transformer_zoo.training.heap import keep_freed_memory
 from transformer_zoo.training.compiling import choose
+from transformer_zoo.training.heap import keep_freed_memory
 from transformer_zoo.training.keeper import Keeper
 from transformer_zoo.training.optimizers import OptimizerConfig
 from transformer_zoo.training.parallel import World, check_parallel, parallelise

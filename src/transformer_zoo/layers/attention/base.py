@@ -40,7 +40,8 @@ class AttentionConfig(Config):
 
 
 class Attention(nn.Module):
-    """`forward` maps queries [B,T,D] to [B,T,D]. `key_input` None is self-attention; a tensor [B,S,D] is what else is looked at (a memory)."""
+    """`forward` maps queries [B,T,D] to [B,T,D]. `key_input` None is self-attention; a tensor [B,S,D] is what else is looked at (a memory). While
+    one token is decoded at a time a filled cache of a memory may have fewer rows: F neighbouring queries then look at the same one."""
 
     own_mask: Mask = EVERYTHING
     """What this attention forbids by itself (a window); the block ANDs it to the mask of the stack."""

@@ -80,6 +80,8 @@ def merged(mask: LoweredMask, bias: Tensor | None, q: Tensor, k: Tensor, *, addi
             return known.allowed, known.seeing
     dense, added = dense_form(mask, bias, q, k)
     allowed, seeing = additive_form(dense, added, q, always_seeing=mask.causal) if additive or added is not None else (dense, None)
+    if seeing is not None and _is_next_token(q) and bool(seeing.all()):
+        seeing = None
     if mask.keeps_graph or allowed is None or not allowed.requires_grad:
         mask.merged.append(Merged(bias=bias, additive=additive, dtype=q.dtype, allowed=allowed, seeing=seeing))
     return allowed, seeing
@@ -128,7 +130,7 @@ class SDPAKernel(Kernel):
         if mask.causal and bias is None and not drops:
             self.took = CAUSAL
             return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True, scale=scale)
-        allowed, seeing = merged(mask, bias, q, k, additive=drops)
+        allowed, seeing = merged(mask, bias, q, k, additive=drops or _is_next_token(q))
         if drops:
             self.took = f"{OWN}, {_way(mask, bias, allowed)}"
             mixed = dropped_attention(q, k, v, allowed, scale=scale, dropout=dropout)
@@ -136,6 +138,11 @@ class SDPAKernel(Kernel):
             self.took = _way(mask, bias, allowed)
             mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, dropout_p=dropout, scale=scale)
         return mixed if seeing is None else mixed * seeing
+
+
+def _is_next_token(q: Tensor) -> bool:
+    """Whether one token per row is decoded on a CPU: there a mask that steps and layers share is made additive once, not by PyTorch every time."""
+    return q.shape[2] == 1 and q.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def _way(mask: LoweredMask, bias: Tensor | None, allowed: Tensor | None) -> str:

@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass
 from typing import Annotated
 
-from einops import rearrange
 from torch import Tensor, nn
 
 from transformer_zoo.layers.attention.base import Attention, AttentionConfig
@@ -114,11 +113,15 @@ class MultiheadAttention(Attention):
         """The weighted sums of values, head by head: [B,H,T,E]."""
         q, k, v = self._project(query_input, key_input, positions, cache)
         dropout = self.attention_dropout if self.training else 0.0
-        return self.kernel(q, k, v, mask=mask, bias=positions.bias, scale=self.scale, dropout=dropout)
+        fan = 1 if cache is None else len(q) // len(k)
+        if fan > 1:  # rows that look at one memory are its queries: it is read once for all of them
+            q = q.view(len(k), fan, self.n_heads, self.head_width).transpose(1, 2)  # [B·F,H,1,E] -> [B,H,F,E]
+        mixed = self.kernel(q, k, v, mask=mask, bias=positions.bias, scale=self.scale, dropout=dropout)
+        return mixed if fan == 1 else mixed.transpose(1, 2).reshape(-1, self.n_heads, 1, self.head_width)  # [B,H,F,E] -> [B·F,H,1,E]
 
     def merge(self, mixed: Tensor) -> Tensor:
         """[B,H,T,E] -> [B,T,D]."""
-        return self.out(rearrange(mixed, "b h t e -> b t (h e)"))
+        return self.out(mixed.transpose(1, 2).flatten(2))  # [B,H,T,E] -> [B,T,H·E]
 
     def split(self, fused: Tensor, positions: Site) -> tuple[Tensor, Tensor, Tensor]:
         """A fused projection [B,T,·] as queries [B,H,T,E], keys and values [B,Hk,T,E], normalised and turned by position."""
@@ -147,4 +150,5 @@ class MultiheadAttention(Attention):
         return linear(x, self.qkv.weight[start:end], bias)
 
     def _heads(self, x: Tensor) -> Tensor:
-        return rearrange(x, "b t (h e) -> b h t e", e=self.head_width)
+        # einops would take as long as the attention of a single token does
+        return x.view(*x.shape[:2], -1, self.head_width).transpose(1, 2)  # [B,T,H·E] -> [B,H,T,E]

@@ -57,7 +57,7 @@ class Watch:
     dtype: torch.dtype
     """What the scores are computed in, where nothing can be seen of compiled code."""
     calls: dict[str, list[str]] = field(default_factory=dict)
-    """Backends and reasons by the module that called."""
+    """Backends and reasons by the module that called, of all that ran."""
     device: torch.device = field(init=False)
     attentions: dict[str, Attention] = field(init=False)
 
@@ -89,15 +89,18 @@ class Watch:
         return f"{stack or 'stack'}: {'cross' if role == 'cross_attention' else 'self'}-attention", int(number)
 
     def _told(self, name: str, module: Attention) -> tuple[str, str]:
-        """The kernel of one attention in words, and what would be faster."""
+        """The kernel of one attention in words, and what would be faster. One that does not say which way it took is told by its name."""
         kernel = getattr(module, "kernel", None)
-        took = kernel.took if isinstance(kernel, Kernel) else ""
+        known = kernel if isinstance(kernel, Kernel) else None
+        took = "" if known is None else known.took
         calls = self.calls.get(name, [])
-        if self.compiled and isinstance(kernel, Kernel) and kernel.asks_sdpa and took and not took.startswith(OWN):
-            calls = [self._expected(module, took)]
-        if not took and not calls:
+        if self.compiled and known is not None and known.asks_sdpa:
+            if not took:
+                return "", ""  # it did not run
+            calls = [] if took.startswith(OWN) else [self._expected(module, took)]
+        elif not self.compiled and name not in self.calls:
             return "", ""
-        label = kernel.name if isinstance(kernel, Kernel) else type(module).__name__
+        label = type(module).__name__ if known is None else known.name
         backends = " and ".join(dict.fromkeys(calls))
         text = ", ".join(part for part in (backends, took) if part and part != label)
         return f"{label}: {text}" if text else label, self._advice(module, f"{label} {text}")
@@ -143,12 +146,19 @@ class _Listener(TorchFunctionMode):
         self.calls = calls
         self.inside: list[str] = []
 
+    def enter(self, name: str) -> None:
+        self.inside.append(name)
+        self.calls.setdefault(name, [])
+
+    def leave(self) -> None:
+        self.inside.pop()
+
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
         given = kwargs or {}
         if function is F.scaled_dot_product_attention and self.inside:
             q, k, v = args[:3]
             choice = picked(q, k, v, given.get("attn_mask"), given.get("dropout_p", 0.0), given.get("is_causal", False), given.get("scale"))
-            self.calls.setdefault(self.inside[-1], []).append(choice)
+            self.calls[self.inside[-1]].append(choice)
         return function(*args, **given)
 
 
@@ -165,14 +175,10 @@ def watched(model: nn.Module, *, compiled: bool = False, dtype: torch.dtype = to
     listener = _Listener(watch.calls)
     with ExitStack() as stack:
         for name, module in watch.attentions.items():
-            stack.callback(module.register_forward_pre_hook(lambda *_, name=name: listener.inside.append(name)).remove)
-            stack.callback(module.register_forward_hook(lambda *_: _leave(listener), always_call=True).remove)
+            stack.callback(module.register_forward_pre_hook(lambda *_, name=name: listener.enter(name)).remove)
+            stack.callback(module.register_forward_hook(lambda *_: listener.leave(), always_call=True).remove)
         stack.enter_context(listener)
         yield watch
-
-
-def _leave(listener: _Listener) -> None:
-    listener.inside.pop()
 
 
 def spans(numbers: Iterable[int]) -> str:
