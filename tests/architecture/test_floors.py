@@ -38,7 +38,7 @@ ALLOWED_IN = {
     "omegaconf": ("experiments.compose", "cli"),
     "wandb": ("training.trackers",),
     "tensorboard": ("training.trackers",),
-    "datasets": ("data.sources",),
+    "datasets": ("data.sources", "benchmark"),
     "transformers": ("interop", "benchmark"),
     "x_transformers": ("benchmark",),
     "accelerate": ("benchmark",),

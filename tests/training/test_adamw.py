@@ -89,13 +89,14 @@ import transformer_zoo.experiments.run
 from transformer_zoo.experiments import assemble, compose
 for model in ("bert", "gpt2", "transformer"):
     assemble.check(compose.experiment([f"model={model}", "data=pocket"]))
-from transformer_zoo.training.optimizers import AdamWConfig
-model = torch.nn.Linear(2, 2)
-optimizer = AdamWConfig().build(model)
-model(torch.ones(1, 2)).sum().backward()
-optimizer.step()
-optimizer.zero_grad()
-optimizer.load_state_dict(optimizer.state_dict())
+from transformer_zoo.training.optimizers import AdamWConfig, MuonConfig
+for config in (AdamWConfig(), MuonConfig()):
+    model = torch.nn.ModuleDict({'blocks': torch.nn.ModuleList([torch.nn.Linear(2, 2)]), 'head': torch.nn.Linear(2, 2)})
+    optimizer = config.build(model)
+    model['head'](model['blocks'][0](torch.ones(1, 2))).sum().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    optimizer.load_state_dict(optimizer.state_dict())
 sys.exit("torch._dynamo" in sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

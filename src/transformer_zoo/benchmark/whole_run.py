@@ -168,7 +168,8 @@ class Sides:
 
 def write_rows(reader: Reader, specials: SpecialTokens, folder: Path, *, most: int) -> None:
     """The first rows of a reader as a data set of the `datasets` library, with the columns that scripts keep after tokenising and packing."""
-    datasets = package("datasets")
+    import datasets
+
     indices = np.arange(min(most, len(reader)))
     batch = reader.batch(indices, make_rows(0, np.zeros_like(indices), indices))
     assert isinstance(batch, TokenBatch)

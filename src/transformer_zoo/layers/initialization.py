@@ -125,8 +125,9 @@ def truncated_normal(weight: Tensor, std: float) -> None:
     low, high = (weight.new_tensor(limit, device="cpu").item() for limit in (-2 * std, 2 * std))
     values = weight.normal_(0.0, std).view(-1)
     beyond = (values - values.clamp(low, high)).nonzero().squeeze(1)
+    fresh = torch.empty_like(weight)
     while len(beyond):
-        drawn = torch.empty_like(weight).normal_(0.0, std).view(-1)[beyond]
+        drawn = fresh.normal_(0.0, std).view(-1)[beyond]
         values[beyond] = drawn
         beyond = beyond[(drawn < low) | (drawn > high)]
 

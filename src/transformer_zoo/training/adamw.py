@@ -1,4 +1,4 @@
-"""AdamW around torch's own update, without the machinery that makes `torch.optim.Optimizer` load the compiler at its first use."""
+"""AdamW around torch's own update."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,17 +7,17 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
+from transformer_zoo.training.plain_optimizer import PlainOptimizer
 
-class AdamW:
+
+class AdamW(PlainOptimizer):
     """The numbers and the state of `torch.optim.AdamW` (Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101).
 
-    `torch.optim.Optimizer` imports `torch._dynamo` when it is built, which costs every start of a run more than a second. `groups` are
-    dictionaries of `params` (leaves that need gradients) and `weight_decay`; `fused` says which of torch's kernels updates them.
+    `groups` are dictionaries of `params` and `weight_decay`; `fused` says which of torch's kernels updates them.
     """
 
     def __init__(self, groups: Sequence[dict[str, Any]], *, lr: float, betas: tuple[float, float], eps: float, fused: bool) -> None:
-        self.param_groups: list[dict[str, Any]] = [{"lr": lr, "betas": betas, "eps": eps, "fused": fused, **group} for group in groups]
-        self.state: dict[Tensor, dict[str, Tensor]] = {}
+        super().__init__(groups, {"lr": lr, "betas": betas, "eps": eps, "fused": fused})
 
     def step(self) -> None:
         """Update every parameter that has a gradient."""
@@ -62,34 +62,8 @@ class AdamW:
             }
         return self.state[parameter]
 
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Drop the gradients, or fill them with zeros."""
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if set_to_none:
-                    parameter.grad = None
-                elif parameter.grad is not None:
-                    parameter.grad.zero_()
-
-    def state_dict(self) -> dict[str, Any]:
-        """As torch's: `state` by running number, `param_groups` with those numbers."""
-        numbers = {id(p): number for number, p in enumerate(p for group in self.param_groups for p in group["params"])}
+    def _taken_over(self, parameter: Tensor, saved: dict[str, Tensor], group: dict[str, Any]) -> dict[str, Tensor]:
         return {
-            "state": {numbers[id(parameter)]: state for parameter, state in self.state.items()},
-            "param_groups": [{**group, "params": [numbers[id(p)] for p in group["params"]]} for group in self.param_groups],
-        }
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over a state, this class's or that of `torch.optim.AdamW`, over the same parameters in the same groups."""
-        for group, saved in zip(self.param_groups, state_dict["param_groups"], strict=True):
-            assert len(group["params"]) == len(saved["params"]), "the state belongs to other parameters"
-            group.update({key: saved[key] for key in ("lr", "betas", "eps", "weight_decay")})
-            for parameter, number in zip(group["params"], saved["params"], strict=True):
-                if number in state_dict["state"]:
-                    self._load(parameter, state_dict["state"][number], group["fused"])
-
-    def _load(self, parameter: Tensor, saved: dict[str, Tensor], fused: bool) -> None:
-        self.state[parameter] = {
-            "step": torch.as_tensor(saved["step"], dtype=torch.float32).to(parameter.device if fused else "cpu", copy=True),
+            "step": torch.as_tensor(saved["step"], dtype=torch.float32).to(parameter.device if group["fused"] else "cpu", copy=True),
             **{key: saved[key].to(parameter.device, parameter.dtype, copy=True) for key in ("exp_avg", "exp_avg_sq")},
         }

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from transformer_zoo.settings import Config, NonNegativeFloat, OneOf, PositiveFloat, PositiveInt, Probability, Range
 from transformer_zoo.training.adamw import AdamW
+from transformer_zoo.training.muon import Muon
 from transformer_zoo.training.parallel import full_tensor, like_shard
 
 
@@ -185,7 +186,7 @@ class MuonConfig(OptimizerConfig):
         adamw = AdamW(self.groups(others), lr=self.lr, betas=(self.beta1, self.beta2), eps=self.eps, fused=True)
         if not hidden:
             return adamw
-        muon = torch.optim.Muon(
+        muon = Muon(
             [owned.parameter for owned in hidden],
             lr=self.lr,
             weight_decay=self.weight_decay,
