@@ -244,6 +244,8 @@ class Constraints:
 
 def without_gaps(keep: Tensor) -> Tensor:
     """[M] the rows that are kept of [A], each at its own place where that is among the first M; rows from behind fill the gaps."""
+    if bool(keep.all()):
+        return torch.arange(len(keep), device=keep.device)
     n_kept = int(keep.sum())
     rows = torch.arange(n_kept, device=keep.device)
     rows[~keep[:n_kept]] = keep[n_kept:].nonzero().squeeze(1) + n_kept

@@ -40,10 +40,10 @@ class Packed:
         """[I, O], as the BLAS reads it best for a single row where O is larger than I."""
 
     def __call__(self, x: Tensor) -> Tensor:
-        n_rows = len(x)
+        n_rows = x.shape[0]
         if n_rows > MOST_ROWS:
             return product(x, self.weight, self.bias)
-        if self.small:
+        if self.small and n_rows < FEWEST_ROWS:
             return F.linear(x, self.weight, self.bias)
         if n_rows == 1 and (self._columns is not None or self._blocks is None):
             return self._single(x)

@@ -17,6 +17,7 @@ from transformer_zoo.layers.cache import AttentionCache
 from transformer_zoo.layers.feedforward import DenseFeedforward, GatedFeedforward
 from transformer_zoo.layers.linear import Linear
 from transformer_zoo.layers.lowering import LoweredMask
+from transformer_zoo.layers.masks import Mask
 from transformer_zoo.layers.packing import Packing
 from transformer_zoo.layers.positions import Site
 from transformer_zoo.layers.stacks import Stack
@@ -31,7 +32,8 @@ def stack_step(stack: Stack, caches: list[BlockCache], packing: Packing) -> Step
     """The stack as a function of one token per row [B, D], which appends to the caches; `caches` are the blocks' in order of execution."""
     hooked = any(module._forward_hooks or module._forward_pre_hooks for module in stack.modules())
     make = _block_in_full if hooked else _block
-    blocks = [make(block, cache, key, packing) for block, cache, key in zip(stack.schedule(), caches, stack.site_keys, strict=True)]
+    masks: dict[Mask, Mask] = {}  # equal ones as one object, which is found again by its identity
+    blocks = [make(block, masks.setdefault(block.mask, block.mask), cache, key, packing) for block, cache, key in zip(stack.schedule(), caches, stack.site_keys, strict=True)]
     final = resolved(stack.final_norm, packing)
 
     def step(x: Tensor, scene: Scene) -> Tensor:
@@ -51,16 +53,15 @@ def resolved(module: nn.Module, packing: Packing) -> Function:
     return function
 
 
-def _block_in_full(block: Block, cache: BlockCache, key: SiteKey, _: Packing) -> Step:
+def _block_in_full(block: Block, mask: Mask, cache: BlockCache, key: SiteKey, packing: Packing) -> Step:
     return lambda x, scene: block(x.unsqueeze(1), scene, key, cache).squeeze(1)
 
 
-def _block(block: Block, cache: BlockCache, key: SiteKey, packing: Packing) -> Step:
+def _block(block: Block, mask: Mask, cache: BlockCache, key: SiteKey, packing: Packing) -> Step:
     attend = _attention(block.attention, cache.own, packing)
     enter, leave = _residual(block.around_attention, packing)
     feedforward = resolved(block.feedforward, packing)
     enter_feedforward, leave_feedforward = _residual(block.around_feedforward, packing)
-    mask = block.mask
 
     def own(x: Tensor, scene: Scene) -> Tensor:
         return leave(x, attend(enter(x), scene.lower(mask), scene.sites[key]))
@@ -98,7 +99,7 @@ def _attention(module: nn.Module, cache: AttentionCache, packing: Packing) -> At
 
     def merged(q: Tensor, k: Tensor, v: Tensor, mask: LoweredMask, bias: Tensor | None) -> Tensor:
         mixed = kernel(q, k, v, mask=mask, bias=bias, scale=scale, dropout=0.0)  # [B,H,1,E]
-        return out(mixed.reshape(len(q), heads * width))
+        return out(mixed.reshape(q.shape[0], heads * width))
 
     if cache.fixed:
         weight, bias = module.qkv.weight, module.qkv.bias
@@ -106,13 +107,13 @@ def _attention(module: nn.Module, cache: AttentionCache, packing: Packing) -> At
 
         def look(x: Tensor, mask: LoweredMask, _: Site) -> Tensor:
             keys, values = cache.read()
-            fan = len(x) // len(keys)  # rows that look at one memory are its queries: it is read once for all of them
-            q = query_norm(query(x).view(len(x), heads, 1, width))
+            fan = x.shape[0] // keys.shape[0]  # rows that look at one memory are its queries: it is read once for all of them
+            q = query_norm(query(x).view(x.shape[0], heads, 1, width))
             if fan == 1:
                 return merged(q, keys, values, mask, None)
-            q = q.view(len(keys), fan, heads, width).transpose(1, 2)  # [B·F,H,1,E] -> [B,H,F,E]
+            q = q.view(keys.shape[0], fan, heads, width).transpose(1, 2)  # [B·F,H,1,E] -> [B,H,F,E]
             mixed = kernel(q, keys, values, mask=mask, bias=None, scale=scale, dropout=0.0)
-            return out(mixed.transpose(1, 2).reshape(len(x), heads * width))
+            return out(mixed.transpose(1, 2).reshape(x.shape[0], heads * width))
 
         return look
 
@@ -120,7 +121,7 @@ def _attention(module: nn.Module, cache: AttentionCache, packing: Packing) -> At
 
     def attend(x: Tensor, mask: LoweredMask, site: Site) -> Tensor:
         # With one token a head's features stand side by side already: [B,H·E] is [B,H,1,E].
-        q, k, v = (part.view(len(x), -1, 1, width) for part in fused(x).split(widths, dim=-1))
+        q, k, v = (part.view(x.shape[0], -1, 1, width) for part in fused(x).split(widths, dim=-1))
         q, k = site.rotate(query_norm(q), key_norm(k))
         k, v = cache.append(k, v)
         return merged(q, k, v, mask, site.bias)
