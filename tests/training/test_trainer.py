@@ -347,8 +347,8 @@ def test_the_first_step_of_every_start_is_observed_and_no_other(tmp_path: Path):
     seen: list[str] = []
 
     @contextlib.contextmanager
-    def observe(compiled: bool) -> Iterator[None]:
-        seen.append(f"compiled: {compiled}")
+    def observe(replica: Replica) -> Iterator[None]:
+        seen.append(f"compiled: {replica.compiled}")
         yield
         seen.append("done")
 
