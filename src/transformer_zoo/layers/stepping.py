@@ -33,7 +33,10 @@ def stack_step(stack: Stack, caches: list[BlockCache], packing: Packing) -> Step
     hooked = any(module._forward_hooks or module._forward_pre_hooks for module in stack.modules())
     make = _block_in_full if hooked else _block
     masks: dict[Mask, Mask] = {}  # equal ones as one object, which is found again by its identity
-    blocks = [make(block, masks.setdefault(block.mask, block.mask), cache, key, packing) for block, cache, key in zip(stack.schedule(), caches, stack.site_keys, strict=True)]
+    blocks = [
+        make(block, masks.setdefault(block.mask, block.mask), cache, key, packing)
+        for block, cache, key in zip(stack.schedule(), caches, stack.site_keys, strict=True)
+    ]
     final = resolved(stack.final_norm, packing)
 
     def step(x: Tensor, scene: Scene) -> Tensor:
@@ -53,7 +56,7 @@ def resolved(module: nn.Module, packing: Packing) -> Function:
     return function
 
 
-def _block_in_full(block: Block, mask: Mask, cache: BlockCache, key: SiteKey, packing: Packing) -> Step:
+def _block_in_full(block: Block, _: Mask, cache: BlockCache, key: SiteKey, __: Packing) -> Step:
     return lambda x, scene: block(x.unsqueeze(1), scene, key, cache).squeeze(1)
 
 
