@@ -10,6 +10,7 @@ from transformer_zoo.benchmark.records import Comparison
 SUITES: dict[str, str] = {
     "step": "steps:measure",
     "translation": "translating:measure",
+    "decoding": "decoding:measure",
     "memory": "memory:measure",
     "limits": "limits:measure",
     "trainer": "trainer_loop:measure",
