@@ -7,14 +7,17 @@ backward adds to a fresh process at its peak: the high-water mark of resident me
 Writes `benchmarks/results/long_attention.json` and `docs/figures/long_attention.svg`.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.sort(key=lambda folder: folder == str(Path(__file__).parent))  # last: profile.py here is not the standard library's
+
 import json
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch

@@ -5,11 +5,14 @@ machine, the seconds, the curve, held-out figures on the whole validation and te
 kept in DIR/NAME, and a finished one is only measured. Without arguments it prints the table of all results.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.sort(key=lambda folder: folder == str(Path(__file__).parent))  # last: profile.py here is not the standard library's
+
 import json
 import logging
-import sys
 import tempfile
-from pathlib import Path
 from typing import Any
 
 from transformer_zoo.evaluation.bleu import BleuConfig

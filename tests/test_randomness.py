@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from transformer_zoo.randomness import generator, hash_words, integers, permutation, purpose_key, uniform
+from transformer_zoo.randomness import generator, hash_words, permutation, purpose_key, uniform, uniform_at, whole
 from transformer_zoo.records import Rows
 
 GOLDEN_PERMUTATION = [2, 0, 7, 5, 3, 4, 1, 6]
@@ -33,6 +33,12 @@ def test_a_row_draws_the_same_in_any_company(index: list[int], count: int):
         assert (uniform(rows([one]), "p", count + 3)[0, :count] == together[place]).all()
 
 
+def test_draws_at_places_are_those_of_all_places():
+    some = rows([5, 9, 2], epoch=3, seed=4)
+    row, place = np.array([2, 0, 0, 1]), np.array([1, 6, 0, 4])
+    assert (uniform_at(some, "p", row, place) == uniform(some, "p", 7)[row, place]).all()
+
+
 def test_every_word_of_the_key_matters():
     base = uniform(rows([5]), "p", 4)
     for other in (uniform(rows([6]), "p", 4), uniform(rows([5], epoch=1), "p", 4), uniform(rows([5], seed=1), "p", 4), uniform(rows([5]), "q", 4)):
@@ -46,7 +52,7 @@ def test_draws_are_uniform_and_uncorrelated():
     assert stats.kstest(drawn.ravel(), "uniform").pvalue > 0.001
     assert abs(np.corrcoef(drawn[:, 0], drawn[:, 1])[0, 1]) < 0.1
     assert abs(np.corrcoef(drawn[:-1, 0], drawn[1:, 0])[0, 1]) < 0.1
-    counts = np.bincount(integers(rows(list(range(2000))), "p", 50, 7).ravel(), minlength=7)
+    counts = np.bincount(whole(drawn, 7).ravel(), minlength=7)
     assert stats.chisquare(counts).pvalue > 0.001
 
 

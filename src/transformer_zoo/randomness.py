@@ -29,8 +29,8 @@ def hash_words(*words: np.ndarray | int) -> np.ndarray:
     """uint64 hashes of the broadcast key words; every word's bits reach every bit of the result."""
     arrays = [np.asarray(word).astype(np.uint64) if not isinstance(word, int) else np.uint64(word % 2**64) for word in words]
     with np.errstate(over="ignore"):
-        state = np.zeros(np.broadcast_shapes(*(np.shape(a) for a in arrays)), dtype=np.uint64)
-        for word in arrays:
+        state = np.zeros((), dtype=np.uint64)
+        for word in arrays:  # the state grows with the words: a word that is the same for a whole row costs one hash a row
             state = _mix((state ^ word) + _GOLDEN)
     return state
 
@@ -38,13 +38,21 @@ def hash_words(*words: np.ndarray | int) -> np.ndarray:
 def uniform(rows: Rows, purpose: str, count: int) -> np.ndarray:
     """[B, count] float64 in [0, 1): `count` draws for every row, from its own seed, epoch and index."""
     epoch, index = rows.epoch.numpy()[:, None], rows.index.numpy()[:, None]
-    bits = hash_words(rows.seed, purpose_key(purpose), epoch, index, np.arange(count)[None, :])
+    return _unit(hash_words(rows.seed, purpose_key(purpose), epoch, index, np.arange(count)[None, :]))
+
+
+def uniform_at(rows: Rows, purpose: str, row: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """[N] float64 in [0, 1): `uniform(rows, purpose, …)[row, place]` without the other draws."""
+    return _unit(hash_words(rows.seed, purpose_key(purpose), rows.epoch.numpy()[row], rows.index.numpy()[row], place))
+
+
+def _unit(bits: np.ndarray) -> np.ndarray:
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def integers(rows: Rows, purpose: str, count: int, bound: int) -> np.ndarray:
-    """[B, count] int64 in [0, bound)."""
-    return np.minimum((uniform(rows, purpose, count) * bound).astype(np.int64), bound - 1)
+def whole(draws: np.ndarray, bound: int) -> np.ndarray:
+    """Draws in [0, 1) as int64 in [0, bound)."""
+    return np.minimum((draws * bound).astype(np.int64), bound - 1)
 
 
 def permutation(seed: int, purpose: str, epoch: int, size: int) -> np.ndarray:

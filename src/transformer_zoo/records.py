@@ -33,7 +33,14 @@ class Record:
         return type(self)(**{f.name: _moved(getattr(self, f.name), move) for f in fields(self)})
 
     def to(self, device: torch.device | str, *, non_blocking: bool = True) -> Self:
-        return self.map_tensors(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+        """A copy on `device`. On the way to a CUDA device the host does not wait: the copy is made from pinned memory while it goes on."""
+        pins = non_blocking and torch.device(device).type == "cuda"
+
+        def move(tensor: Tensor) -> Tensor:
+            source = tensor.pin_memory() if pins and tensor.device.type == "cpu" and not tensor.is_pinned() else tensor
+            return source.to(device, non_blocking=non_blocking)
+
+        return self.map_tensors(move)
 
     def pin_memory(self) -> Self:
         """Called by a DataLoader with `pin_memory=True`."""

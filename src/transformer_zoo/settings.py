@@ -43,7 +43,7 @@ class OneOf:
         return value in self.words
 
     def __str__(self) -> str:
-        return "one of " + ", ".join(self.words)
+        return self.words[0] if len(self.words) == 1 else "one of " + ", ".join(self.words)
 
 
 PositiveInt = Annotated[int, Range(1)]

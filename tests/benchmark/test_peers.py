@@ -20,7 +20,7 @@ EVERY = [(job, name, variant) for job in JOBS for name, variants in PEERS[job.na
 
 
 def logits_of(module: Any, token_ids: torch.Tensor) -> torch.Tensor:
-    found = module(token_ids)
+    found = getattr(module, "net", module)(token_ids)  # x-transformers' wrapper gives its loss alone
     logits: torch.Tensor = getattr(found, "logits", found)
     return logits
 

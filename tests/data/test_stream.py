@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections import Counter
 
@@ -148,6 +149,24 @@ def test_workers_change_nothing(mode: dict[str, int], n_workers: int) -> None:
     state = torch.get_rng_state()
     assert take(stream(mode, n_workers=n_workers), 9) == take(stream(mode), 9)
     assert torch.equal(torch.get_rng_state(), state), "the stream drew from the global generator"
+
+
+def test_a_step_is_made_while_the_one_before_is_used_and_no_thread_is_left() -> None:
+    made: list[int] = []
+    second = threading.Event()
+
+    def noted(batch: Batch) -> Example:
+        made.append(len(made))
+        if len(made) == 2:
+            second.set()
+        return prepare(batch)
+
+    steps = TrainingStream(Numbers(LENGTHS), noted, seed=0, batch_size=4).iterate(StreamState(seed=3))
+    next(steps)
+    assert second.wait(10)
+    del steps
+    assert made == [0, 1]
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("ahead")]
 
 
 def test_workers_outlive_the_signals_that_stop_a_run() -> None:

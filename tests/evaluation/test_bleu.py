@@ -63,6 +63,9 @@ class KnowItAllState:
     def select(self, rows: Tensor) -> None:
         self.answers = self.answers[rows]
 
+    def spread(self, fan: int) -> None:
+        self.answers = self.answers.repeat_interleave(fan, dim=0)
+
 
 @pytest.fixture(scope="module")
 def here(context: Make) -> EvaluationContext:

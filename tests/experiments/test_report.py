@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from transformer_zoo.errors import RunNotFoundError
 from transformer_zoo.experiments.report import mean_curve, report, study_files
 from transformer_zoo.experiments.results import find_runs, group_runs, read_run
-from transformer_zoo.experiments.svg import Series, figure, line_chart, nice_ticks, short_number
+from transformer_zoo.experiments.svg import Series, figure, line_chart, log_ticks, nice_ticks, short_number
 from transformer_zoo.experiments.tables import Row, best_rows, spread_text, summarise, summary_md, summary_tex
 
 
@@ -220,3 +220,32 @@ def test_short_numbers(value: float, text: str) -> None:
 )
 def test_digits_follow_the_spread(mean: float, deviation: float | None, text: str) -> None:
     assert spread_text(mean, deviation) == text
+
+
+def test_a_comparison_across_kernels_is_pointed_out(runs: Path, tmp_path: Path) -> None:
+    def told(**kernels: str) -> str:
+        for name, kernel in kernels.items():
+            ran = [{"attention": "stack: self-attention", "layers": "0-3", "kernel": kernel, "advice": ""}]
+            (runs / name / "environment.json").write_text(json.dumps({"attention_kernels": ran, "matrix_products": "BLAS"}))
+        report([runs], tmp_path / "r.html")
+        return (tmp_path / "r.md").read_text(encoding="utf-8")
+
+    assert "kernels" not in told(a="sdpa: flash, no mask")  # the other group did not tell
+    assert "The same kernels throughout (matrix products: BLAS; sdpa: flash, no mask)." in told(
+        a="sdpa: flash, no mask", b="sdpa: flash, no mask", c="sdpa: flash, no mask"
+    )
+    assert (
+        "The groups ran by different kernels, so that seconds and tokens/s compare these too: "
+        "model=bert: matrix products: BLAS; sdpa: flash, no mask | model=albert: matrix products: BLAS; sdpa: math, score bias with a gradient."
+    ) in told(c="sdpa: math, score bias with a gradient")
+    assert "<td>sdpa: math, score bias with a gradient; matrix products: BLAS</td>" in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
+def test_a_logarithmic_chart_has_even_steps_for_equal_factors() -> None:
+    assert log_ticks(0.3, 30) == pytest.approx([0.5, 1, 2, 5, 10, 20])
+    assert log_ticks(1, 1e6) == pytest.approx([1, 10, 100, 1e3, 1e4, 1e5, 1e6])
+    series = [Series(label="a", points=[(1, 0.01), (10, 1), (100, 100)], colour=0)]
+    circles = ElementTree.fromstring(line_chart(series, name="n", x_label="x", logarithmic=True)).iter("circle")
+    places = [(float(circle.get("cx", 0)), float(circle.get("cy", 0))) for circle in circles]
+    assert places[1][0] - places[0][0] == pytest.approx(places[2][0] - places[1][0], abs=0.2)
+    assert places[1][1] - places[0][1] == pytest.approx(places[2][1] - places[1][1], abs=0.2)

@@ -45,9 +45,30 @@ def test_a_run_folder_is_complete_without_any_tracker(tmp_path: Path):
     assert {"validation/loss", "validation/mlm_accuracy", "validation/nsp_accuracy", "validation/bits_per_byte"} <= set(summary["metrics"]["final"])
     config = yaml.safe_load((tmp_path / "one" / "config.yaml").read_text())
     assert config["model"]["positions"]["kind"] == "learned"
-    assert json.loads((tmp_path / "one" / "environment.json").read_text())["kernels"] == ["sdpa"]
+    facts = json.loads((tmp_path / "one" / "environment.json").read_text())
+    assert facts["matrix_products"] in ("oneDNN", "BLAS")
+    assert facts["compilation"]["compiled"] is False
+    assert facts["compilation"]["reason"].startswith("training.compile=auto compiles on CUDA only")
+    (ran,) = facts["attention_kernels"]
+    assert ran["attention"] == "stack: self-attention"
+    assert ran["kernel"].startswith("sdpa: ")
     lines = [json.loads(line) for line in (tmp_path / "one" / "metrics.jsonl").read_text().splitlines()]
     assert all({"step", "tokens", "seconds"} <= set(line) for line in lines)
+
+
+def test_a_run_says_which_kernels_ran_and_what_would_be_faster(tmp_path: Path):
+    def ran(*overrides: str) -> list[str]:
+        run(tmp_path / "one", "model=gpt2", "data.packing=separate", *overrides)
+        facts = json.loads((tmp_path / "one" / "environment.json").read_text())
+        return [one["kernel"] for one in facts["attention_kernels"]]
+
+    assert ran("model.attention.dropout=0", "model/positions=t5", "training.steps=2") == ["sdpa: math, dense mask and score bias with a gradient"]
+    log = (tmp_path / "one" / "train.log").read_text()
+    assert "INFO transformer_zoo.experiments.run: stack: self-attention (layers 0-1): sdpa: math, dense mask" in log
+    assert log.count("WARNING transformer_zoo.experiments.run: stack: self-attention: PyTorch's fused kernel has no gradient for a learned") == 1
+    # The same run started once more takes no step; what its steps ran by stays.
+    assert ran("model.attention.dropout=0", "model/positions=t5", "training.steps=2") == ["sdpa: math, dense mask and score bias with a gradient"]
+    assert (tmp_path / "one" / "train.log").read_text().count("sdpa: math") == log.count("sdpa: math")
 
 
 @pytest.mark.parametrize("model", ["bert", "gpt2", "transformer"])

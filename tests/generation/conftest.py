@@ -37,11 +37,11 @@ class FakeState:
     def length(self) -> int:
         return self.tokens.shape[1]
 
-    def spread(self, fan: int) -> None:
-        self.select(torch.arange(len(self.tokens)).repeat_interleave(fan))
-
     def select(self, rows: Tensor) -> None:
         self.tokens, self.valid, self.source = self.tokens[rows], self.valid[rows], self.source[rows]
+
+    def spread(self, fan: int) -> None:
+        self.select(torch.arange(len(self.tokens)).repeat_interleave(fan))
 
 
 class SecondOrderModel(nn.Module):

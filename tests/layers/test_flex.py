@@ -11,6 +11,7 @@ from transformer_zoo.layers.attention.flex import FlexConfig, FlexKernel
 from transformer_zoo.layers.attention.kernels import ReferenceKernel
 from transformer_zoo.layers.lowering import LoweredMask, MaskLowering, given
 from transformer_zoo.layers.masks import Causal, Everything, GlobalTokens, Mask, MaskOperands, Padding, Prefix, SameDocument, Window
+from transformer_zoo.records import SequenceInputs
 
 T = 140
 MASKS: dict[str, Mask] = {
@@ -25,18 +26,18 @@ MASKS: dict[str, Mask] = {
 }
 
 
-def lowered(mask: Mask, length: int) -> LoweredMask:
-    slots = torch.arange(length)
-    valid = slots < torch.tensor([[length], [0]])  # the second row sees nothing
-    documents = (slots // torch.tensor([[50], [20]])).long()
-    is_global = slots == torch.tensor([[70], [3]])
+def lowered(mask: Mask, length: int, device: str = "cpu") -> LoweredMask:
+    slots = torch.arange(length, device=device)
+    valid = slots < torch.tensor([[length], [0]], device=device)  # the second row sees nothing
+    documents = (slots // torch.tensor([[50], [20]], device=device)).long()
+    is_global = slots == torch.tensor([[70], [3]], device=device)
     operands = MaskOperands(
         query_slots=slots,
         key_slots=slots,
         key_valid=valid,
         query_documents=documents,
         key_documents=documents,
-        prefix_length=torch.tensor([0, 30]),
+        prefix_length=torch.tensor([0, 30], device=device),
         query_global=is_global,
         key_global=is_global,
     )
@@ -111,3 +112,22 @@ def test_dropout_of_weights_is_refused():
     choice.kernel = FlexConfig()
     (problem,) = choice.shape_problems(24, 3)
     assert problem == "attention.dropout=0.1 with a kernel that drops nothing: set it to 0, or choose model/attention/kernel=sdpa"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside torch
+def test_packed_documents_of_any_length_are_compiled_as_one_graph():
+    """The mask is made in the graph, and no tensor of all pairs is asked for."""
+    choice = attention()
+    plain = build("decoder", attention=choice, max_length=160)
+    choice.kernel = FlexConfig()
+    model = build("decoder", attention=choice, max_length=160)
+    graphs = []
+    torch.compiler.reset()
+    compiled = torch.compile(model, backend=lambda graph, _: graphs.append(graph) or graph, fullgraph=True)
+    with torch.no_grad():
+        for length in (130, 140, 150, 131):
+            documents = (torch.arange(length) > torch.tensor([[40], [70], [90]])).long()
+            record = SequenceInputs(token_ids=tokens(length=length), document_ids=documents)
+            torch.testing.assert_close(compiled(record).hidden, plain(record).hidden, atol=1e-5, rtol=1e-4)
+    torch.compiler.reset()
+    assert len(graphs) == 2, "a first length, and all others"

@@ -4,10 +4,11 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from transformer_zoo.experiments import config_tree
 from transformer_zoo.experiments.compose import recipe
+from transformer_zoo.layers.initialization import truncated_normal
 from transformer_zoo.records import HeadNeed
 
 D, LAYERS, HEADS, FF, VOCABULARY, LENGTH = 96, 3, 4, 160, 700, 300
@@ -108,3 +109,16 @@ def test_tables_of_positions():
 def test_a_truncated_normal_is_cut_at_two_deviations():
     assert drawn("bert")["embeddings.token.weight"].abs().max() <= 0.04
     assert drawn("gpt2")["embeddings.token.weight"].abs().max() > 0.04
+
+
+@pytest.mark.parametrize("shape", [(7, 5), (300, 500)])
+def test_truncation_draws_the_numbers_of_torch(shape: tuple[int, int]) -> None:
+    ours, theirs = torch.empty(shape), torch.empty(shape)
+    torch.manual_seed(3)
+    truncated_normal(ours, 0.02)
+    after = torch.rand(3)
+    torch.manual_seed(3)
+    nn.init.trunc_normal_(theirs, std=0.02, a=-0.04, b=0.04)
+    assert torch.equal(ours, theirs)
+    assert torch.equal(after, torch.rand(3))
+    assert ours.abs().max() <= 0.04

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 from training.tiny import TinyModel, TinyObjective, make_example
+from transformer_zoo.training.adamw import AdamW
+from transformer_zoo.training.muon import Muon
 from transformer_zoo.training.optimizers import (
     AdafactorConfig,
     AdamWConfig,
@@ -57,8 +59,8 @@ def test_muon_gets_the_matrices_inside_blocks() -> None:
     optimizer = MuonConfig().build(model)
     assert isinstance(optimizer, Combined)
     muon, adamw = optimizer.parts
-    assert isinstance(muon, torch.optim.Muon)
-    assert isinstance(adamw, torch.optim.AdamW)
+    assert isinstance(muon, Muon)
+    assert isinstance(adamw, AdamW)
     (group,) = muon.param_groups
     assert [id(p) for p in group["params"]] == [id(block.linear.weight) for block in model.blocks]
     hidden = [owned.name for owned in owned_parameters(model) if owned.is_hidden]
@@ -66,7 +68,7 @@ def test_muon_gets_the_matrices_inside_blocks() -> None:
 
 
 def test_muon_without_blocks_is_adamw() -> None:
-    assert isinstance(MuonConfig().build(nn.Linear(2, 2)), torch.optim.AdamW)
+    assert isinstance(MuonConfig().build(nn.Linear(2, 2)), AdamW)
 
 
 def test_nesterov_needs_momentum() -> None:

@@ -1,8 +1,10 @@
 """The loop: what a step computes, budgets, what is written, averaging, faults."""
 
+import contextlib
 import json
 import math
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -339,3 +341,21 @@ def test_little_space_is_said_at_the_start(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=5000))
     train(tmp_path, training=TrainingConfig(steps=1))
     assert "two checkpoints need about" in caplog.text
+
+
+def test_the_first_step_of_every_start_is_observed_and_no_other(tmp_path: Path):
+    seen: list[str] = []
+
+    @contextlib.contextmanager
+    def observe(replica: Replica) -> Iterator[None]:
+        seen.append(f"compiled: {replica.compiled}")
+        yield
+        seen.append("done")
+
+    for steps in (2, 4, 4):  # the third start has nothing left to do
+        trainer = make_trainer(tmp_path / "run", training=TrainingConfig(steps=steps))
+        trainer.observe = observe
+        run = trainer.stepper.run
+        trainer.stepper.run = lambda *given, run=run: (seen.append("step"), run(*given))[1]  # type: ignore[method-assign]
+        fit(trainer)
+    assert seen == ["compiled: False", "step", "done", "step"] * 2

@@ -6,10 +6,11 @@ branch, and attention weights. Vocabulary matrices are tied to the embeddings, a
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -108,8 +109,25 @@ def x_encoder(flash: bool) -> Maker:
 
 
 def x_decoder(flash: bool) -> Maker:
-    """x-transformers' `Decoder`, likewise."""
+    """x-transformers' `Decoder`, likewise, its logits scored by one call of PyTorch's cross-entropy."""
     return lambda shape, dropout: _x_transformer("Decoder", shape, dropout, flash)
+
+
+def x_wrapped(flash: bool) -> Maker:
+    """The same in x-transformers' own `AutoregressiveWrapper`, by which its README trains a decoder."""
+    return lambda shape, dropout: _x_wrapped(shape, dropout, flash)
+
+
+def _x_wrapped(shape: Shape, dropout: float, flash: bool) -> Peer:
+    decoder = _x_transformer("Decoder", replace(shape, length=shape.length + 1), dropout, flash).module
+    module = package("x_transformers").AutoregressiveWrapper(decoder, ignore_index=IGNORED)
+
+    def loss(tokens: Tokens) -> Tensor:
+        # It cuts inputs and targets itself, after the forward, and so reads one token more.
+        found: Tensor = module(torch.cat((tokens.seen, tokens.targets[:, -1:]), dim=1))
+        return found
+
+    return Peer(module=module, loss=loss)
 
 
 def _x_transformer(layers: str, shape: Shape, dropout: float, flash: bool) -> Peer:
@@ -186,7 +204,8 @@ PEERS: Mapping[str, Mapping[str, Mapping[str, Maker]]] = {
     },
     CAUSAL.name: {
         "GPT2LMHeadModel": {"": hugging_face_gpt2},
-        "x-transformers Decoder": {"attn_flash=True": x_decoder(True), "attn_flash=False": x_decoder(False)},
+        "x-transformers Decoder": {"attn_flash=True": x_wrapped(True), "attn_flash=False": x_wrapped(False)},
+        "x-transformers Decoder, plain cross-entropy": {"attn_flash=True": x_decoder(True), "attn_flash=False": x_decoder(False)},
         "torch.nn.TransformerEncoder, causal": {"": torch_decoder},
     },
 }

@@ -10,13 +10,20 @@ from transformer_zoo.benchmark.records import Comparison
 SUITES: dict[str, str] = {
     "step": "steps:measure",
     "translation": "translating:measure",
+    "decoding": "decoding:measure",
     "memory": "memory:measure",
     "limits": "limits:measure",
+    "trainer": "trainer_loop:measure",
+    "end_to_end": "whole_run:measure",
+    "startup": "startup:measure",
+    "prepare": "preparing:measure",
+    "quality_books": "quality:measure_books",
+    "quality_translation": "quality:measure_translation",
 }
 """Suite → `module:function` in this package, imported only when it is asked for."""
 
-ON_REQUEST = frozenset({"gpu"})
-"""Suites that run only when they are named: they need what most machines have not."""
+ON_REQUEST = frozenset({"gpu", "quality_books", "quality_translation"})
+"""Suites that run only when they are named: they need what most machines have not, or take long."""
 
 
 @dataclass(frozen=True, kw_only=True)

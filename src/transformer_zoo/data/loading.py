@@ -1,6 +1,6 @@
-"""Making things in background processes, in order, with errors that say what happened.
+"""Making things ahead of time, in order, in a thread or in background processes, with errors that say what happened.
 
-A PyTorch DataLoader with a generator of its own (one that draws from the global generator would make a run depend on how often it was
+Processes: a PyTorch DataLoader with a generator of its own (one that draws from the global generator would make a run depend on how often it was
 restarted) and workers that ignore the signals that stop a run: those are for the trainer, which saves first.
 """
 
@@ -19,6 +19,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 from torch.utils.data._utils import signal_handling
 
+from transformer_zoo.data.ahead import ahead
 from transformer_zoo.errors import DataError, ZooError
 
 logger = logging.getLogger(__name__)
@@ -70,14 +71,14 @@ def load(
     seed: int,
     timeout: float = 300.0,
 ) -> Iterator[tuple[TaskT, MadeT]]:
-    """Every task with `make(task)`, in order; with `n_workers` of 0 in this process, else ahead of time in background processes.
-    `describe` names a task in errors.
+    """Every task with `make(task)`, in order and ahead of time: with `n_workers` of 0 by one in a thread of this process, else in background
+    processes. `describe` names a task in errors.
 
     Raises:
         DataError: a worker died, took longer than `timeout` seconds or met an error.
     """
     if n_workers == 0:
-        yield from ((task, make(task)) for task in tasks)
+        yield from ahead((task, make(task)) for task in tasks)
         return
     sent: deque[TaskT] = deque()
 

@@ -8,11 +8,11 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
 
+from transformer_zoo.data.ahead import ahead
 from transformer_zoo.data.base import Form, Pieces, Source
 from transformer_zoo.data.store import StoreWriter
 from transformer_zoo.data.tokenizers import Tokenizer
@@ -47,17 +47,6 @@ class Progress:
             self._last = now
             rate = self.characters / (now - self._start) / 1e6
             logger.info("%s: %.1f million characters (%.1f million/s)", self._what, self.characters / 1e6, rate)
-
-
-def ahead(items: Iterator[ItemT]) -> Iterator[ItemT]:
-    """The same items, each made in a second thread while the one before is used: reading and cutting text overlaps with encoding it,
-    which leaves Python free."""
-    end: Any = object()
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        following = pool.submit(next, items, end)
-        while (item := following.result()) is not end:
-            following = pool.submit(next, items, end)
-            yield item
 
 
 def batched(items: Iterable[ItemT], size: Callable[[ItemT], int]) -> Iterator[list[ItemT]]:

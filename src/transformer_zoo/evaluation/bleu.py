@@ -55,7 +55,7 @@ class BleuEvaluation(Evaluation):
 
         bleu = BLEU(tokenize=self.config.tokenize, lowercase=self.config.lowercase, force=True)  # force: no warnings about tokenised text
         hypotheses, references = [""], [""]  # adds nothing, and gives a process without a share its zeros
-        decodable: DecodableModel = model
+        decodable: Any = model
         with inference(decodable):  # of all batches together, so that weights are packed once
             for places, texts in self._translated(decodable, pairs):
                 hypotheses += texts

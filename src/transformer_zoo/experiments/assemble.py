@@ -6,8 +6,11 @@ Everything here that can be known from the settings alone is checked before anyt
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from transformer_zoo.data.base import check_provides
 from transformer_zoo.data.module import DataModule, build_data
@@ -128,8 +131,23 @@ def build_model(config: ModelConfig, vocab_size: int, heads: Mapping[str, HeadNe
 
 def build_on_meta(config: ModelConfig, vocab_size: int, heads: Mapping[str, HeadNeed]) -> Model:
     """The same without memory or time: for counting and describing."""
-    with torch.device("meta"):
+    with torch.device("meta"), _Undrawn():
         return build_model(config, vocab_size, heads)
+
+
+class _Undrawn(TorchFunctionMode):
+    """Passes over drawing numbers: a tensor without memory has none, and torch would load its compiler for them."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+        kwargs = kwargs or {}
+        if func in _DRAWS:
+            tensor = args[0] if args else kwargs["tensor"]
+            if tensor.is_meta:
+                return tensor
+        return func(*args, **kwargs)
+
+
+_DRAWS = frozenset((Tensor.normal_, Tensor.uniform_, nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_, nn.init.trunc_normal_))
 
 
 def build_objective(config: ObjectiveConfig, data: DataModule, vocabulary: Vocabulary) -> Objective:

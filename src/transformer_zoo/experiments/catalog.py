@@ -11,7 +11,7 @@ from transformer_zoo.errors import ConfigError
 from transformer_zoo.evaluation import bleu, loss
 from transformer_zoo.generation import beam, greedy, sampling
 from transformer_zoo.layers import blocks, embeddings, feedforward, heads, initialization, norms, positions, stacks
-from transformer_zoo.layers.attention import bigbird, flex, kernels, longformer, multihead
+from transformer_zoo.layers.attention import auto, bigbird, flex, kernels, longformer, multihead
 from transformer_zoo.models import decoder, encoder, encoder_decoder, generator_pair
 from transformer_zoo.objectives import causal_lm, classes, combined, denoising, masked_lm, replaced_token, span_corruption, translation
 from transformer_zoo.settings import Config
@@ -34,7 +34,7 @@ SLOTS: dict[str, dict[str, type[Config]]] = {
         "t5": positions.T5Config,
     },
     "model/attention": {"multihead": multihead.MultiheadConfig, "longformer": longformer.LongformerConfig, "bigbird": bigbird.BigBirdConfig},
-    "model/attention/kernel": {"sdpa": kernels.SDPAConfig, "reference": kernels.ReferenceConfig, "flex": flex.FlexConfig},
+    "model/attention/kernel": {"sdpa": kernels.SDPAConfig, "reference": kernels.ReferenceConfig, "flex": flex.FlexConfig, "auto": auto.AutoConfig},
     "model/norm": {"layernorm": norms.LayerNormConfig, "rmsnorm": norms.RMSNormConfig, "none": norms.NoNormConfig},
     "model/norm_placement": {"pre": blocks.PreNormConfig, "post": blocks.PostNormConfig, "sandwich": blocks.SandwichNormConfig},
     "model/feedforward": {"dense": feedforward.DenseConfig, "gated": feedforward.GatedConfig},

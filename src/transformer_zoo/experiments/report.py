@@ -89,9 +89,21 @@ def fairness(groups: Sequence[Group]) -> list[str]:
         ):
             if any(key.split(".")[0] == section for key in differing):
                 notes.append(f"The groups differ in {section}: {consequence}.")
+        notes += _kernel_notes(finished)
     if any(len(group.finished) == 1 for group in groups):
         notes.append("A group with one run says nothing about spread (n=1, no spread); train more seeds before trusting a difference.")
     return notes
+
+
+def _kernel_notes(finished: Sequence[Group]) -> list[str]:
+    """Whether the groups were computed by the same kernels; nothing where some did not tell."""
+    of = {group.label: sorted({kernel for run in group.finished for kernel in run.kernels}) for group in finished}
+    if not all(of.values()):
+        return []
+    if len({tuple(kernels) for kernels in of.values()}) == 1:
+        return [f"The same kernels throughout ({'; '.join(next(iter(of.values())))})."]
+    told = " | ".join(f"{label}: {'; '.join(kernels)}" for label, kernels in of.items())
+    return [f"The groups ran by different kernels, so that seconds and tokens/s compare these too: {told}."]
 
 
 def sections(groups: Sequence[Group]) -> str:
@@ -211,13 +223,13 @@ def _intervals(groups: Sequence[Group]) -> str:
 
 
 def _run_list(groups: Sequence[Group]) -> str:
-    columns = scores(groups)
-    lines = []
+    columns, lines = scores(groups), []
     for group in groups:
         for run in group.runs:
             final = run.final()
             values = [spread_text(final.get(name, math.nan), None) for name in columns]
             seconds = run.summary.get("seconds")
-            lines.append([run.path.name, group.label, str(run.seed), run.status, *values, f"{seconds:.0f}" if seconds is not None else "–"])
-    shown = table(["run", "group", "seed", "status", *(heading(name) for name in columns), "seconds"], lines)
+            taken, kernels = f"{seconds:.0f}" if seconds is not None else "–", "; ".join(run.kernels) or "–"
+            lines.append([run.path.name, group.label, str(run.seed), run.status, *values, taken, kernels])
+    shown = table(["run", "group", "seed", "status", *(heading(name) for name in columns), "seconds", "kernels"], lines)
     return f"<section><h2>All runs</h2>{shown}</section>"

@@ -17,6 +17,10 @@ NOT_IDENTITY = ("name", "recipe", "seed", "run_dir", "resume", "device", "tracke
 
 RUN_FILES = ("status.json", "config.yaml", "metrics.jsonl")
 STUDY_FILE = "study.yaml"
+ATTENTION_KERNELS = "attention_kernels"
+"""Key of `environment.json`: which kernels attention ran by in the first step, one entry for layers that ran alike."""
+COMPILATION = "compilation"
+"""Key of `environment.json`: whether the model was compiled in the first step, and why; null before it."""
 AXES = {"steps": "step", "tokens": "tokens", "seconds": "seconds"}
 """Name of an axis → its key in metrics.jsonl."""
 
@@ -34,7 +38,16 @@ class RunRecord:
     """Flat: dotted key → value."""
     overrides: tuple[str, ...] = ()
     summary: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def kernels(self) -> tuple[str, ...]:
+        """What computed attention and matrix products in the first step, each once and without the places; empty where a run did not tell."""
+        attention = [one for one in self.environment.get(ATTENTION_KERNELS) or [] if isinstance(one, Mapping)]
+        told = [str(one["kernel"]) for one in attention if one.get("kernel")]
+        products = self.environment.get("matrix_products")
+        return tuple(dict.fromkeys([*told, *([f"matrix products: {products}"] if products else [])]))
 
     @property
     def seed(self) -> Any:
@@ -134,6 +147,7 @@ def read_run(folder: Path) -> RunRecord:
         if record.status == "unreadable":
             record.reason = "status.json is missing"
         record.summary = _json(folder / "summary.json") if (folder / "summary.json").is_file() else {}
+        record.environment = _json(folder / "environment.json") if (folder / "environment.json").is_file() else {}
         if (folder / "config.yaml").is_file():
             record.config = flatten(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")) or {})
         if (folder / "overrides.txt").is_file():

@@ -3,14 +3,15 @@
 import contextlib
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from torch import nn
 
 from transformer_zoo.data.module import DataModule, build_data
 from transformer_zoo.data.stream import TrainingStream
@@ -24,16 +25,19 @@ from transformer_zoo.experiments.convert import from_dict, to_dict
 from transformer_zoo.experiments.imported import is_imported
 from transformer_zoo.experiments.initial_weights import Start, open_start, start_from
 from transformer_zoo.experiments.loaded import LoadedModel, wants_of
+from transformer_zoo.experiments.results import ATTENTION_KERNELS, COMPILATION
 from transformer_zoo.experiments.safety import masked
 from transformer_zoo.experiments.texts import OwnTexts
 from transformer_zoo.interop.families import FAMILIES
 from transformer_zoo.interop.files import is_public
+from transformer_zoo.layers.attention.watching import watched
+from transformer_zoo.layers.linear import library
 from transformer_zoo.models.base import Model
 from transformer_zoo.objectives.base import Objective
 from transformer_zoo.records import TranslationBatch, TranslationInputs
 from transformer_zoo.training.checkpoints import Identity, config_differences
 from transformer_zoo.training.environment import environment
-from transformer_zoo.training.parallel import World
+from transformer_zoo.training.parallel import Replica, World
 from transformer_zoo.training.precision import Precision, resolve_device
 from transformer_zoo.training.rundir import RunFolder
 from transformer_zoo.training.setup import build_trainer, load_weights
@@ -125,6 +129,7 @@ class _Experiment:
             seed=config.seed,
             stop=self.stop,
             tracked_config=masked(to_dict(config)),
+            observe=self._watch_kernels,
         )
         summary = trainer.fit(config.resume)
         notes = self._evaluate_finally(config.final_evaluation, summary) if config.final_evaluation is not None else {}
@@ -247,15 +252,27 @@ class _Experiment:
                 data_fingerprint=self.data.fingerprint,
                 tokenizer_fingerprint=self.data.tokenizer.fingerprint,
                 plugins=plugins.loaded(),
-                kernels=kernels(self.model),
+                matrix_products=library(self.device),
             )
+            before = self.run.read_json("environment.json") or {}  # of an earlier start, which may have been the last one to take a step
+            facts |= {ATTENTION_KERNELS: before.get(ATTENTION_KERNELS, []), COMPILATION: before.get(COMPILATION)}
             self.run.write_json("environment.json", masked(facts))
 
-
-def kernels(model: nn.Module) -> list[str]:
-    """Names of the attention kernels in a model, each once."""
-    names = {getattr(getattr(module, "kernel", None), "name", None) for module in model.modules()}
-    return sorted(name for name in names if name)
+    @contextlib.contextmanager
+    def _watch_kernels(self, replica: Replica) -> Iterator[None]:
+        """Adds to `environment.json` which kernels attention ran by, in words, and whether the model was compiled; says what would be faster."""
+        dtype = torch.bfloat16 if Precision(self.config.training.precision, self.device).name == "bf16" else torch.float32
+        with watched(self.model, compiled=replica.compiled, dtype=dtype) as watch:
+            yield
+        if not self.world.is_main:
+            return
+        ran = watch.found()
+        seen = {ATTENTION_KERNELS: [asdict(one) for one in ran], COMPILATION: asdict(replica.compilation)}
+        self.run.write_json("environment.json", (self.run.read_json("environment.json") or {}) | seen)
+        for one in ran:
+            logger.info("%s", one)
+        for advice, slow in groupby(sorted((one.advice, one.attention) for one in ran if one.advice), key=itemgetter(0)):
+            logger.warning("%s: %s", ", ".join(where for _, where in slow), advice)
 
 
 @contextlib.contextmanager

@@ -91,6 +91,18 @@ def _path(points: Sequence[Point], x: Callable[[float], float], y: Callable[[flo
     return "".join(parts)
 
 
+def _log_scale(low: float, high: float, start: float, stop: float) -> Callable[[float], float]:
+    inner = _scale(math.log(low), math.log(high), start, stop)
+    return lambda value: inner(math.log(value))
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """1, 2 and 5 times powers of ten inside [low, high]; the powers alone where these are many."""
+    powers = [10.0**power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
+    ticks = [factor * power for power in powers for factor in ((1,) if len(powers) > 4 else (1, 2, 5))]
+    return [tick for tick in ticks if low <= tick * (1 + 1e-9) and tick <= high * (1 + 1e-9)]
+
+
 def _frame(x_ticks: Sequence[tuple[float, str]], y_ticks: Sequence[tuple[float, str]], x_label: str) -> list[str]:
     right, floor = WIDTH - RIGHT, HEIGHT - BOTTOM
     lines = [f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{at:.1f}" y2="{at:.1f}"/>' for at, _ in y_ticks]
@@ -105,8 +117,9 @@ def _drawing(body: Sequence[str], name: str, height: float = HEIGHT) -> str:
     return f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(name, quote=True)}">{"".join(body)}</svg>'
 
 
-def line_chart(series: Sequence[Series], *, name: str, x_label: str, reference: tuple[str, float] | None = None) -> str:
-    """Lines over a common axis, each with its band; `reference` is a named horizontal line (a best possible value)."""
+def line_chart(series: Sequence[Series], *, name: str, x_label: str, reference: tuple[str, float] | None = None, logarithmic: bool = False) -> str:
+    """Lines over a common axis, each with its band; `reference` is a named horizontal line (a best possible value). `logarithmic`: both axes
+    are; every value must then be positive."""
     finite = [(px, py) for one in series for px, py in one.points if math.isfinite(px) and math.isfinite(py)]
     if not finite:
         return _drawing([f'<text class="tick" x="{WIDTH / 2}" y="{HEIGHT / 2}" text-anchor="middle">no finite values</text>'], name)
@@ -114,10 +127,11 @@ def line_chart(series: Sequence[Series], *, name: str, x_label: str, reference: 
     for one in series:
         edges += [py + side * sd for (_, py), sd in zip(one.points, one.spread or (), strict=False) if math.isfinite(py + sd) for side in (-1, 1)]
     x_low, x_high = min(px for px, _ in finite), max(px for px, _ in finite)
-    y_low, y_high = _padded(edges)
-    x = _scale(x_low, x_high, LEFT, WIDTH - RIGHT)
-    y = _scale(y_low, y_high, HEIGHT - BOTTOM, TOP)
-    body = _frame([(x(t), short_number(t)) for t in nice_ticks(x_low, x_high)], [(y(t), short_number(t)) for t in nice_ticks(y_low, y_high)], x_label)
+    y_low, y_high = (min(edges) / 1.1, max(edges) * 1.1) if logarithmic else _padded(edges)
+    scale, ticks = (_log_scale, log_ticks) if logarithmic else (_scale, nice_ticks)
+    x = scale(x_low, x_high, LEFT, WIDTH - RIGHT)
+    y = scale(y_low, y_high, HEIGHT - BOTTOM, TOP)
+    body = _frame([(x(t), short_number(t)) for t in ticks(x_low, x_high)], [(y(t), short_number(t)) for t in ticks(y_low, y_high)], x_label)
     if reference:
         at = y(reference[1])
         body.append(f'<line class="reference" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')

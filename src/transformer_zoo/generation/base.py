@@ -35,6 +35,7 @@ class HasMode(Protocol):
 
     def train(self, mode: bool = True) -> Any: ...
 
+
 class DecodableModel(NextTokenModel, HasMode, Protocol):
     """A model that writes one token after another."""
 

@@ -75,7 +75,7 @@ class TruncatedNormalConfig(InitializationConfig):
     """Whether the last projection of each residual branch is divided by the root of their number (Megatron, ModernBERT)."""
 
     def matrix(self, weight: Tensor) -> None:
-        nn.init.trunc_normal_(weight, std=self.std, a=-2 * self.std, b=2 * self.std)
+        truncated_normal(weight, self.std)
 
     def table(self, weight: Tensor) -> None:
         self.matrix(weight)
@@ -112,6 +112,24 @@ class XavierConfig(InitializationConfig):
 
     def table(self, weight: Tensor) -> None:
         nn.init.normal_(weight, std=weight.shape[1] ** -0.5)
+
+
+@torch.no_grad()
+def truncated_normal(weight: Tensor, std: float) -> None:
+    """Fills a tensor in place with normal numbers of deviation `std`; those beyond two deviations are drawn again until none is left.
+
+    The numbers of `nn.init.trunc_normal_`, which looks at the whole tensor again after each drawing, to the bit.
+    """
+    if weight.is_meta:
+        return
+    low, high = (weight.new_tensor(limit, device="cpu").item() for limit in (-2 * std, 2 * std))
+    values = weight.normal_(0.0, std).view(-1)
+    beyond = (values - values.clamp(low, high)).nonzero().squeeze(1)
+    fresh = torch.empty_like(weight)
+    while len(beyond):
+        drawn = fresh.normal_(0.0, std).view(-1)[beyond]
+        values[beyond] = drawn
+        beyond = beyond[(drawn < low) | (drawn > high)]
 
 
 @runtime_checkable

@@ -36,14 +36,14 @@ def is_plain(*tensors: Tensor | None) -> bool:
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x [..., I] · weight [O, I]ᵀ + bias [O] -> [..., O] without a gradient; float32 on a CPU goes to oneDNN."""
-    if not (has_onednn() and is_plain(x, weight, bias)) or not x.numel() or (x.numel() == x.shape[-1] and weight.numel() < _SMALL):
+    if not (is_plain(x, weight, bias) and has_onednn()) or not x.numel() or (x.numel() == x.shape[-1] and weight.numel() < _SMALL):
         return F.linear(x, weight, bias)
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x [..., I] · weight [O, I]ᵀ + bias [O] -> [..., O]; as `torch.nn.functional.linear`, to rounding."""
-    if not (has_onednn() and is_plain(x, weight, bias)):
+    if not (is_plain(x, weight, bias) and has_onednn()):
         return F.linear(x, weight, bias)
     if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)):
         projected: Tensor = _Linear.apply(x, weight, bias)

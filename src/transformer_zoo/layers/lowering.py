@@ -2,16 +2,27 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property, reduce
+from functools import reduce
 from operator import and_
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from transformer_zoo.layers.masks import BlockMask, Causal, Everything, GlobalTokens, Mask, MaskOperands
+from transformer_zoo.layers.masks import EVERYTHING, BlockMask, Causal, Everything, GlobalTokens, Mask, MaskOperands
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merged:
+    """A mask and a bias as one tensor, for the layers that share both."""
+
+    bias: Tensor | None
+    additive: bool
+    dtype: torch.dtype
+    allowed: Tensor | None  # boolean or additive, [B|1, H|1, T, S]
+    seeing: Tensor | None  # [B|1, H|1, T, 1]
 
 
 @dataclass
@@ -20,20 +31,24 @@ class LoweredMask:
     that a kernel that goes another way (along a band, by blocks) never makes a tensor of all pairs."""
 
     causal: bool = False
-    expression: Mask = field(default_factory=Everything)
+    expression: Mask = EVERYTHING
     operands: MaskOperands | None = None
     """Of `expression`; None: there is nothing to evaluate."""
+    keeps_graph: bool = True
+    """Whether layers may share what has a gradient."""
+    merged: list["Merged"] = field(default_factory=list)
+    """What was made of this mask together with a bias."""
     _known: dict[str, Any] = field(default_factory=dict)
 
-    @cached_property
+    @property
     def dense(self) -> Tensor | None:
         """Boolean [B|1, H|1, T, S]; None where the causal flag says it, or all may attend."""
-        return None if self.operands is None else self.expression.dense(self.operands)
+        return self.once("dense", lambda: None if self.operands is None else self.expression.dense(self.operands))
 
-    @cached_property
+    @property
     def log_counts(self) -> Tensor | None:
         """[1, H, T, S], added to the scores where some keys count more than once; None: all count once."""
-        return None if self.operands is None else self.expression.log_counts(self.operands.grid())
+        return self.once("log counts", lambda: None if self.operands is None else self.expression.log_counts(self.operands.grid()))
 
     @property
     def square(self) -> bool:
@@ -59,7 +74,7 @@ class LoweredMask:
 def given(dense: Tensor) -> LoweredMask:
     """A dense boolean [B|1, H|1, T, S] as it is."""
     lowered = LoweredMask()
-    lowered.dense = dense
+    lowered.once("dense", lambda: dense)
     return lowered
 
 
@@ -68,6 +83,8 @@ class MaskLowering:
     """Lowers expressions for one forward, each distinct one once."""
 
     operands: MaskOperands
+    keeps_graph: bool = True
+    """False where layers are computed again in the backward pass."""
     _lowered: dict[Mask, LoweredMask] = field(default_factory=dict)
     _seen: dict[int, tuple[Mask, LoweredMask]] = field(default_factory=dict)
     """By identity, which takes no walk through the expression; the mask is held, so that its identity stays its own."""
@@ -80,12 +97,13 @@ class MaskLowering:
         return self._seen[id(mask)][1]
 
     def _lower(self, mask: Mask) -> LoweredMask:
+        # No setting is left to its default: the compiler cannot trace a default that is an object.
         n_queries, n_keys = len(self.operands.query_slots), len(self.operands.key_slots)
         if mask == Everything() or (mask == Causal() and n_queries == 1):  # one new token sees the whole cache
-            return LoweredMask()
+            return LoweredMask(expression=EVERYTHING, keeps_graph=self.keeps_graph)
         if mask == Causal() and n_queries == n_keys:
-            return LoweredMask(causal=True)
-        return LoweredMask(expression=mask, operands=self.operands)
+            return LoweredMask(causal=True, expression=EVERYTHING, keeps_graph=self.keeps_graph)
+        return LoweredMask(expression=mask, operands=self.operands, keeps_graph=self.keeps_graph)
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,10 @@ class Stack(nn.Module):
     ) -> Scene:
         """What all blocks see in one forward."""
         sites = {key: self.scheme(key[0]).site(key[1], query_index, key_index) for key in dict.fromkeys(self.site_keys)}
-        return Scene(lower=MaskLowering(operands), sites=sites, memory=memory, memory_mask=memory_mask)
+        # What has a gradient is not shared by layers that are computed again in the backward pass.
+        return Scene(
+            lower=MaskLowering(operands, keeps_graph=not (self.recomputes and self.training)), sites=sites, memory=memory, memory_mask=memory_mask
+        )
 
     def run(self, x: Tensor, scene: Scene, *, caches: list[BlockCache] | None = None) -> Tensor:
         """[B,T,D] -> [B,T,D] in a scene that is made."""

@@ -34,7 +34,10 @@ def stack_step(stack: Stack, caches: list[BlockCache], packing: Packing) -> Step
     hooked = any(module._forward_hooks or module._forward_pre_hooks for module in stack.modules())
     make = _block_in_full if hooked else _block
     masks: dict[Mask, Mask] = {}  # equal ones as one object, which is found again by its identity
-    blocks = [make(block, masks.setdefault(block.mask, block.mask), cache, key, packing) for block, cache, key in zip(stack.schedule(), caches, stack.site_keys, strict=True)]
+    blocks = [
+        make(block, masks.setdefault(block.mask, block.mask), cache, key, packing)
+        for block, cache, key in zip(stack.schedule(), caches, stack.site_keys, strict=True)
+    ]
     final = resolved(stack.final_norm, packing)
 
     def step(x: Tensor, scene: Scene) -> Tensor:
@@ -64,7 +67,7 @@ def resolved(module: nn.Module, packing: Packing) -> Function:
     return function
 
 
-def _block_in_full(block: Block, mask: Mask, cache: BlockCache, key: SiteKey, packing: Packing) -> Step:
+def _block_in_full(block: Block, _: Mask, cache: BlockCache, key: SiteKey, __: Packing) -> Step:
     return lambda x, scene: block(x.unsqueeze(1), scene, key, cache).squeeze(1)
 
 
@@ -116,7 +119,7 @@ def _attention(module: nn.Module, cache: AttentionCache, packing: Packing) -> At
         weight, bias = module.qkv.weight, module.qkv.bias
         query = packing.product(weight[: module.query_width], None if bias is None else bias[: module.query_width])
 
-        def look(x: Tensor, mask: LoweredMask, site: Site) -> Tensor:
+        def look(x: Tensor, mask: LoweredMask, _: Site) -> Tensor:
             keys, values = cache.read()
             fan = x.shape[0] // keys.shape[0]  # rows that look at one memory are its queries: it is read once for all of them
             q = query_norm(query(x).view(x.shape[0], heads, 1, width))
@@ -148,7 +151,7 @@ def _linear(module: Linear, packing: Packing) -> Function:
     return packing.product(module.weight, module.bias)
 
 
-def _layer_norm(module: nn.LayerNorm, packing: Packing) -> Function:
+def _layer_norm(module: nn.LayerNorm, _: Packing) -> Function:
     shape, weight, bias, eps = module.normalized_shape, module.weight, module.bias, module.eps
     return lambda x: torch.layer_norm(x, shape, weight, bias, eps)
 
@@ -169,7 +172,7 @@ def _gated(module: GatedFeedforward, packing: Packing) -> Function:
 
 
 _RESOLVERS: dict[type[nn.Module], Callable[[Any, Packing], Function]] = {
-    nn.Identity: lambda module, packing: _same,
+    nn.Identity: lambda *_: _same,
     nn.LayerNorm: _layer_norm,
     Linear: _linear,
     DenseFeedforward: _dense,

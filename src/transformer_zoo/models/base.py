@@ -194,8 +194,8 @@ class DecodingState:
 
     def select(self, rows: Tensor) -> None:
         """Keeps or reorders rows [M]; where several look at one memory, they stay together."""
-        self._select_own(rows)
         sentences = Selection.of(rows[:: self.fan] // self.fan, len(self.positions) // self.fan)
+        self._select_own(rows)
         for cache in self.caches:
             cache.memory.select(sentences)
         if self.memory_valid is not None:

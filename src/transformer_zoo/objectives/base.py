@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,6 +13,8 @@ from transformer_zoo.settings import Config
 
 PREDICTION_MULTIPLE = 64
 """Numbers of chosen positions are rounded up to this, so that compiled graphs are reused."""
+PREDICTION_SIZES = 16
+"""Where there are many, to the next of this many sizes between a power of two and the next: at most a sixteenth more."""
 
 
 @dataclass(kw_only=True)
@@ -69,16 +72,23 @@ class Objective(ABC):
 
 
 def chosen(targets: Tensor) -> tuple[Tensor, Tensor]:
-    """From targets [B,T] (IGNORED where nothing is predicted) the flat positions [N] that are scored and their targets [N]; N is a multiple of
-    64 and never 0, filled up with position 0 and IGNORED."""
-    flat = targets.reshape(-1)
-    positions = torch.nonzero(flat != IGNORED).squeeze(1)
-    n_filled = -(-max(len(positions), 1) // PREDICTION_MULTIPLE) * PREDICTION_MULTIPLE
-    predict_at = torch.zeros(n_filled, dtype=torch.int64)
+    """From targets [B,T] (IGNORED where nothing is predicted) the flat positions [N] that are scored and their targets [N]; N is a
+    `padded_count`, filled up with position 0 and IGNORED."""
+    flat = targets.numpy().reshape(-1)
+    positions = np.flatnonzero(flat != IGNORED)
+    n_filled = padded_count(len(positions))
+    predict_at = np.zeros(n_filled, dtype=np.int64)
     predict_at[: len(positions)] = positions
-    filled_targets = torch.full((n_filled,), IGNORED, dtype=torch.int64)
+    filled_targets = np.full(n_filled, IGNORED, dtype=np.int64)
     filled_targets[: len(positions)] = flat[positions]
-    return predict_at, filled_targets
+    return torch.from_numpy(predict_at), torch.from_numpy(filled_targets)
+
+
+def padded_count(n: int) -> int:
+    """The size that serves `n` positions: a multiple of 64, never 0, and one of few, so that batches which differ a little have the same."""
+    octave = 1 << max(n - 1, 1).bit_length()  # n is in (octave / 2, octave]
+    step = max(PREDICTION_MULTIPLE, octave // 2 // PREDICTION_SIZES)
+    return -(-max(n, 1) // step) * step
 
 
 def sums(total: Tensor, count: int) -> Tensor:

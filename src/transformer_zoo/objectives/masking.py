@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from transformer_zoo.randomness import integers, uniform
+from transformer_zoo.randomness import uniform, uniform_at, whole
 from transformer_zoo.records import IGNORED, TokenBatch, Vocabulary
 
 
@@ -28,7 +28,7 @@ class MaskSampler:
         special = np.zeros(vocabulary.size, dtype=bool)
         special[[*vocabulary.specials.ids(), *vocabulary.sentinels]] = True
         # An unknown word is a word; it may be hidden and asked for, but is never put in at random.
-        self.ordinary_ids = torch.from_numpy(np.flatnonzero(~special))
+        self.ordinary_ids = np.flatnonzero(~special)
         if vocabulary.specials.unknown is not None:
             special[vocabulary.specials.unknown] = False
         self.never_chosen = special
@@ -45,12 +45,17 @@ class MaskSampler:
     def hide(self, batch: TokenBatch, chosen: np.ndarray, *, training: bool) -> tuple[Tensor, Tensor]:
         """What the model sees [B,T] and the targets [B,T]. In evaluation every chosen position is shown as [MASK], so that losses do not depend on
         the split a model was trained with."""
-        token_ids, hidden = batch.token_ids, torch.from_numpy(chosen)
-        targets = token_ids.where(hidden, IGNORED)
+        seen = batch.token_ids.numpy().copy()
+        targets = np.where(chosen, seen, IGNORED)
         if not training:
-            return token_ids.masked_fill(hidden, self.mask_id), targets
-        how = torch.from_numpy(uniform(batch.rows, "mask: how", chosen.shape[1]))
-        random_ids = self.ordinary_ids[torch.from_numpy(integers(batch.rows, "mask: random token", chosen.shape[1], len(self.ordinary_ids)))]
-        seen = token_ids.masked_fill(hidden & (how < self.split.mask), self.mask_id)
-        replaced = hidden & (how >= self.split.mask) & (how < self.split.mask + self.split.random)
-        return torch.where(replaced, random_ids, seen), targets
+            seen[chosen] = self.mask_id
+            return torch.from_numpy(seen), torch.from_numpy(targets)
+        row, place = np.nonzero(chosen)
+        how = uniform_at(batch.rows, "mask: how", row, place)  # [N]
+        masked = how < self.split.mask
+        seen[row[masked], place[masked]] = self.mask_id
+        replaced = ~masked & (how < self.split.mask + self.split.random)
+        row, place = row[replaced], place[replaced]
+        drawn = whole(uniform_at(batch.rows, "mask: random token", row, place), len(self.ordinary_ids))
+        seen[row, place] = self.ordinary_ids[drawn]
+        return torch.from_numpy(seen), torch.from_numpy(targets)

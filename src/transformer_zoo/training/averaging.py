@@ -1,6 +1,7 @@
 """Averages of weights: a running one (EMA), and the mean of the last checkpoints."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,11 +46,13 @@ class RunningAverage(AveragedWeights):
         self.decay = decay
 
     @torch.no_grad()
-    def update(self, step: int) -> None:
-        """Take in the weights after update number `step` (from 1)."""
-        keep = min(self.decay, (1 + step) / (10 + step))
+    def update(self, step: int, skipped: Tensor | None = None) -> None:
+        """Take in the weights after update number `step` (from 1); none of them where the number `skipped` is 1."""
+        share: Any = 1 - min(self.decay, (1 + step) / (10 + step))
+        if skipped is not None:
+            share = share * (1 - skipped)
         for name, parameter in self._own.items():
-            self._tensors[name].lerp_(parameter, 1 - keep)
+            self._tensors[name].lerp_(parameter, share)
 
 
 def mean_weights(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

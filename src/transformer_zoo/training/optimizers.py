@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from transformer_zoo.settings import Config, NonNegativeFloat, OneOf, PositiveFloat, PositiveInt, Probability, Range
+from transformer_zoo.training.adamw import AdamW
+from transformer_zoo.training.muon import Muon
 from transformer_zoo.training.parallel import full_tensor, like_shard
 
 
@@ -24,6 +26,14 @@ class Optimizer(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
+
+
+@runtime_checkable
+class Gated(Protocol):
+    """An optimiser that can leave an update out by what the device alone knows."""
+
+    def step_unless(self, skip: Tensor) -> None:
+        """An update, unless the number `skip` is 1."""
 
 
 @dataclass(kw_only=True)
@@ -98,7 +108,7 @@ class AdamWConfig(OptimizerConfig):
     def build(self, model: nn.Module) -> Optimizer:
         parameters = owned_parameters(model)
         fused = all(owned.parameter.device.type in ("cpu", "cuda", "mps") for owned in parameters)
-        return torch.optim.AdamW(self.groups(parameters), lr=self.lr, betas=(self.beta1, self.beta2), eps=self.eps, fused=fused)
+        return AdamW(self.groups(parameters), lr=self.lr, betas=(self.beta1, self.beta2), eps=self.eps, fused=fused)
 
 
 @dataclass(kw_only=True)
@@ -173,10 +183,10 @@ class MuonConfig(OptimizerConfig):
         parameters = owned_parameters(model)
         hidden = [owned for owned in parameters if owned.is_hidden]
         others = [owned for owned in parameters if not owned.is_hidden]
-        adamw = torch.optim.AdamW(self.groups(others), lr=self.lr, betas=(self.beta1, self.beta2), eps=self.eps, fused=True)
+        adamw = AdamW(self.groups(others), lr=self.lr, betas=(self.beta1, self.beta2), eps=self.eps, fused=True)
         if not hidden:
             return adamw
-        muon = torch.optim.Muon(
+        muon = Muon(
             [owned.parameter for owned in hidden],
             lr=self.lr,
             weight_decay=self.weight_decay,

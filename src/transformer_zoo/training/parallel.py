@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from transformer_zoo.errors import ConfigError
 from transformer_zoo.records import Example, LossReport
+from transformer_zoo.training.compiling import Compilation
 from transformer_zoo.training.scored import Scored
 
 logger = logging.getLogger(__name__)
@@ -117,15 +118,28 @@ class Replica:
         self.scored = scored
         self.world = world
         self.module: nn.Module = scored
+        self.compilation = Compilation(compiled=False, reason="nobody asked for it")
         self._eager: nn.Module | None = None
 
     def __call__(self, example: Example) -> LossReport:
         return self._run(example)
 
     def compile(self, backend: str | Callable[..., Any] = "inductor") -> None:
-        """Compile what is called. Compiling happens at the first call; where it fails, a warning says so and all goes on as it was."""
+        """Compile what is called. Compiling happens at the first call; where it fails, a warning says so, `compilation` says why, and all goes on as
+        it was."""
         self._eager = self.module
         self.module = torch.compile(self.module, backend=backend)  # type: ignore[assignment]
+
+    def follow(self, chosen: Compilation) -> None:
+        """Do as was decided."""
+        self.compilation = chosen
+        if chosen.compiled:
+            self.compile()
+
+    @property
+    def compiled(self) -> bool:
+        """Whether what is called is compiled, or is to be at its first call."""
+        return self._eager is not None
 
     def _run(self, example: Example) -> Any:
         if self._eager is None:
@@ -138,8 +152,9 @@ class Replica:
 
             if not isinstance(error, TorchDynamoException):
                 raise
-            why = str(error).strip().splitlines()
-            logger.warning("training.compile=true does not work here and is left out (%s)", why[0] if why else type(error).__name__)
+            why = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            logger.warning("training.compile=true does not work here and is left out (%s)", why)
+            self.compilation = Compilation(compiled=False, reason=f"the compiler failed ({why})")
             torch.set_rng_state(generator)
             self.module, self._eager = self._eager, None
             return self.module(example)

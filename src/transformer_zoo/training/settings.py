@@ -48,15 +48,17 @@ class TrainingConfig(Config):
     """The end result is the mean of this many last checkpoints, the final one included (as in the 2017 Transformer). null: no mean."""
 
     precision: Annotated[str, OneOf("auto", "fp32", "bf16")] = "auto"
-    """Number format of the forward: bf16 is autocast, weights stay fp32; auto is bf16 where a CUDA device computes in it, fp32 elsewhere."""
-    compile: bool = False
-    """Whether to compile the model; where that fails, a warning says so and it runs as it is."""
+    """Number format of the forward: bf16 is autocast, weights stay fp32; auto is bf16 where a CUDA device computes in it, fp32 elsewhere. With
+    bf16 on CUDA the products that autocast leaves in fp32 are made in TF32; fp32 is exact."""
+    compile: bool | Annotated[str, OneOf("auto")] = "auto"
+    """Whether to compile the model; where that fails, a warning says so and it runs as it is. auto: on a CUDA device, where triton is there; on a
+    CPU it gains nothing."""
     gradient_checkpointing: bool = False
     """Whether to compute activations again in the backward pass: less memory, about a third more time."""
     parallel: Annotated[str, OneOf("auto", "none", "ddp", "fsdp")] = "auto"
     """How several processes share the work; auto is ddp under torchrun and none otherwise."""
     n_workers: NaturalInt = 0
-    """Processes that prepare batches; 0: the training process itself. Never changes the samples."""
+    """Processes that prepare batches; 0: a thread of the training process, one step ahead. Never changes the samples."""
     threads: PositiveInt | None = None
     """Threads for computing on a CPU; null: torch's choice."""
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from transformer_zoo.errors import ConfigError
 from transformer_zoo.training.checkpoints import CheckpointStore, Identity, find_checkpoint, read_weights
+from transformer_zoo.training.compiling import choose
 from transformer_zoo.training.heap import keep_freed_memory
 from transformer_zoo.training.keeper import Keeper
 from transformer_zoo.training.optimizers import OptimizerConfig
@@ -22,9 +23,9 @@ from transformer_zoo.training.schedules import ScheduleConfig
 from transformer_zoo.training.scored import LossObjective, Scored
 from transformer_zoo.training.settings import TrainingConfig
 from transformer_zoo.training.signals import StopFlag
-from transformer_zoo.training.step import Stepper
+from transformer_zoo.training.step import Stepper, defers
 from transformer_zoo.training.trackers import TrackerConfig
-from transformer_zoo.training.trainer import Evaluate, Stream, Trainer
+from transformer_zoo.training.trainer import Evaluate, Observe, Stream, Trainer
 from transformer_zoo.training.weights import load_model_weights
 
 logger = logging.getLogger(__name__)
@@ -48,10 +49,11 @@ def build_trainer(
     stop: StopFlag | None = None,
     progress: Progress | None = None,
     tracked_config: Mapping[str, Any] | None = None,
+    observe: Observe | None = None,
 ) -> Trainer:
     """A trainer whose `fit` can be called. The world must have been joined; `model` is moved to `device` and, for several processes, wrapped.
 
-    `tracked_config` is what a tracker may show of the configuration: plain data with secrets masked.
+    `tracked_config` is what a tracker may show of the configuration: plain data with secrets masked. `observe` sees the first step.
 
     Raises:
         ConfigError: the device cannot compute in the precision asked for, or `training.parallel` does not fit how the run was started.
@@ -68,16 +70,27 @@ def build_trainer(
         torch.set_num_threads(training.threads)
     if device.type == "cpu":
         keep_freed_memory()
+    if device.type == "cuda" and precision.name == "bf16":
+        torch.set_float32_matmul_precision("high")  # what autocast leaves in fp32 may go through TF32
     recorder = Recorder(run, tracker=tracker.build(), progress=progress or Progress(), config=tracked_config, active=world.is_main)
     model.to(device)
     if training.gradient_checkpointing:
         switch: Any = model
         switch.set_gradient_checkpointing(True)
     replica = parallelise(kind, Scored(model, objective), world, device)
-    if training.compile:
-        replica.compile()
+    replica.follow(choose(training.compile, device))
+    logger.info("the model is %s", replica.compilation)
     optimiser = optimizer.build(model)
-    stepper = Stepper(replica=replica, optimizer=optimiser, precision=precision, world=world, device=device, clip_norm=training.clip_norm)
+    stepper = Stepper(
+        replica=replica,
+        optimizer=optimiser,
+        precision=precision,
+        world=world,
+        device=device,
+        clip_norm=training.clip_norm,
+        deferred=defers(device) and kind != "fsdp",  # sharded parameters do not mix with a number that is whole
+        stops=training.on_nan == "stop",
+    )
     keeper = Keeper(
         model=model,
         optimizer=optimiser,
@@ -97,6 +110,7 @@ def build_trainer(
         stop=stop or StopFlag(),
         evaluate=evaluate,
         seed=seed,
+        observe=observe,
     )
 
 

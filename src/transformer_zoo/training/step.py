@@ -4,17 +4,24 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import SupportsFloat
 
 import torch
 from torch import Tensor
 
 from transformer_zoo.data.stream import StepExamples
-from transformer_zoo.training.optimizers import Optimizer
+from transformer_zoo.training.later import Later
+from transformer_zoo.training.optimizers import Gated, Optimizer
 from transformer_zoo.training.parallel import Replica, World, full_tensor
 from transformer_zoo.training.precision import Precision
 from transformer_zoo.training.scored import weighted_loss
 
 logger = logging.getLogger(__name__)
+
+
+def defers(device: torch.device) -> bool:
+    """Whether steps on a device are deferred: only there is anything to wait for."""
+    return device.type == "cuda"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,21 +44,44 @@ class Agreement:
 class StepResult:
     """What a step did."""
 
-    norm: float
-    """Of the whole gradient, before clipping. Not finite: nothing was updated."""
+    told: SupportsFloat
+    """The norm; where steps are deferred, still on its way."""
     sums: dict[str, Tensor]
     """Loss sums of this process by term, on the device."""
+    skipped: Tensor | None = None
+    """On the device, where steps are deferred: 1 where nothing was updated, else 0. None: what `norm` says is known already."""
+
+    @property
+    def norm(self) -> float:
+        """Of the whole gradient, before clipping. Not finite: nothing was updated."""
+        return float(self.told)
 
 
 class Stepper:
     """Runs steps. Counts are added up before the backward pass, so that accumulation, ragged batches and several processes give exactly the
-    full batch's gradient; an update that is not finite is never applied."""
+    full batch's gradient; an update that is not finite is never applied.
+
+    With `deferred`, where the optimiser can do it, the device itself leaves such an update out and the host asks later whether it did, so that it
+    never waits for the device between two steps. With `stops` nothing is updated after such a step either.
+    """
 
     def __init__(
-        self, *, replica: Replica, optimizer: Optimizer, precision: Precision, world: World, device: torch.device, clip_norm: float | None
+        self,
+        *,
+        replica: Replica,
+        optimizer: Optimizer,
+        precision: Precision,
+        world: World,
+        device: torch.device,
+        clip_norm: float | None,
+        deferred: bool = False,
+        stops: bool = True,
     ) -> None:
         self.replica, self.optimizer, self.precision, self.world, self.device = replica, optimizer, precision, world, device
         self.clip_norm = clip_norm
+        self._gated = optimizer if deferred and isinstance(optimizer, Gated) else None
+        self._stops = stops
+        self._stopped: Tensor | None = None
         self.weights = replica.scored.weights
         self._peaks = [float(group["lr"]) for group in optimizer.param_groups]
 
@@ -71,15 +101,28 @@ class Stepper:
         )
 
     def run(self, item: StepExamples, agreed: Agreement, lr_factor: float) -> StepResult:
-        """The step itself. Gradients stay for inspection where they are not finite; `forget` drops them."""
+        """The step itself. Gradients stay for inspection where they are known not to be finite; `forget` drops them."""
         for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
             group["lr"] = peak * lr_factor
-        sums = self._backward(item, agreed)
+        sums = self.backward(item, agreed)
         norm = self._clip()
-        if math.isfinite(norm):
+        if self._gated is not None:
+            skipped = self._skipped(norm)
+            self._gated.step_unless(skipped)
+            self.forget()
+            return StepResult(told=Later(norm), sums=sums, skipped=skipped)
+        known = float(norm)  # here the host waits for the device
+        if math.isfinite(known):
             self.optimizer.step()
             self.forget()
-        return StepResult(norm=norm, sums=sums)
+        return StepResult(told=known, sums=sums)
+
+    def _skipped(self, norm: Tensor) -> Tensor:
+        """1 where the update must be left out, else 0."""
+        skipped = (~torch.isfinite(norm)).float()
+        if self._stops:
+            skipped = self._stopped = skipped if self._stopped is None else torch.maximum(skipped, self._stopped)
+        return skipped
 
     def forget(self) -> None:
         """Drop the gradients."""
@@ -90,7 +133,7 @@ class Stepper:
         dtype = torch.float32 if self.device.type == "mps" else torch.float64
         return {term: torch.zeros((), dtype=dtype, device=self.device) for term in self.weights}
 
-    def _backward(self, item: StepExamples, agreed: Agreement) -> dict[str, Tensor]:
+    def backward(self, item: StepExamples, agreed: Agreement) -> dict[str, Tensor]:
         """Add up the gradient of Σ weight · sum / count. The engines average over processes, so the loss is scaled by their number."""
         sums = self.no_sums()
         scales = {term: weight * self.world.size / max(1, agreed.counts[term]) for term, weight in self.weights.items()}
@@ -107,10 +150,10 @@ class Stepper:
                     sums[term] += report.sums[term].detach()
         return sums
 
-    def _clip(self) -> float:
-        """Shorten the gradient to the allowed norm; returns the norm it had. Here the host waits for the device, once a step."""
+    def _clip(self) -> Tensor:
+        """Shorten the gradient to the allowed norm; returns the norm it had."""
         parameters = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
         norm = full_tensor(torch.nn.utils.get_total_norm([p.grad for p in parameters]))
         if self.clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(parameters, self.clip_norm, norm)
-        return float(norm)
+        return norm

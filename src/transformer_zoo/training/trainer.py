@@ -6,6 +6,8 @@ import math
 import signal
 import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -17,6 +19,7 @@ from transformer_zoo.training.environment import peak_memory_bytes
 from transformer_zoo.training.faults import explain_not_finite, out_of_memory
 from transformer_zoo.training.keeper import Keeper
 from transformer_zoo.training.optimizers import owned_parameters
+from transformer_zoo.training.parallel import Replica
 from transformer_zoo.training.recorder import Recorder
 from transformer_zoo.training.rng import restore_generators, seed_generators
 from transformer_zoo.training.schedules import Moment, ScheduleConfig
@@ -29,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 Evaluate = Callable[[], dict[str, float]]
 """Held-out metrics of the model as it stands, the same in every process. It polls the StopFlag by `guard`."""
+Observe = Callable[[Replica], AbstractContextManager[object]]
+"""Entered around the first step of every start; told what is called, and compiled where it is."""
 
 BUDGET_SPENT = "the budget is spent"
 EVALUATIONS = 10
@@ -50,6 +55,18 @@ class Stream(Protocol):
         """The steps from a state on."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Pending:
+    """A step of which it is not known yet whether its update was applied."""
+
+    step: int
+    item: StepExamples
+    agreed: Agreement
+    result: StepResult
+    before: dict[str, Any]
+    """The stream's state before it."""
+
+
 class Trainer:
     """Call `fit` once. Collaborators are built by `transformer_zoo.training.setup`."""
 
@@ -65,9 +82,11 @@ class Trainer:
         stop: StopFlag,
         evaluate: Evaluate | None,
         seed: int,
+        observe: Observe | None = None,
     ) -> None:
         self.config, self.stepper, self.schedule, self.stream = config, stepper, schedule, stream
         self.keeper, self.recorder, self.stop, self.evaluate, self.seed = keeper, recorder, stop, evaluate, seed
+        self.observe = observe
         self.device, self.world, self.weights = stepper.device, stepper.world, stepper.weights
         self.scored = stepper.replica.scored
         self.model = self.scored.model
@@ -77,6 +96,7 @@ class Trainer:
         self._unit, self._amount = config.budget
         self._sums = stepper.no_sums()
         self._norm = 0.0
+        self._pending: _Pending | None = None
         self._generators: dict[str, Any] | None = None
         self._clock = time.monotonic()
 
@@ -138,8 +158,11 @@ class Trainer:
                 moment = self._moment(item, agreed)
                 if moment.start >= 1 and state.step:
                     break  # the clock has run out
-                result = self.stepper.run(item, agreed, self.schedule.factor(moment))
-                self._count(item, agreed, result, time.monotonic() - began)
+                with self._observed():
+                    result = self.stepper.run(item, agreed, self.schedule.factor(moment))
+                busy = time.monotonic() - began
+                self._settle()  # the step before; while the device computes this one
+                self._count(item, agreed, result, busy)
                 self.recorder.progress.advance(moment.end)
                 if state.step == 1 or state.step % self.config.log_every == 0:
                     self._log()
@@ -149,6 +172,11 @@ class Trainer:
                 self._review()
                 if state.finished:
                     break
+
+    def _observed(self) -> AbstractContextManager[object]:
+        """Around a step: what wants to see the first one."""
+        observe, self.observe = self.observe, None
+        return contextlib.nullcontext() if observe is None else observe(self.stepper.replica)
 
     def _steps(self) -> Generator[StepExamples, None, None]:
         """The stream from where the run stands. Saved generators are put back once it runs, whatever starting it may have drawn."""
@@ -178,21 +206,33 @@ class Trainer:
         state.step, state.tokens, interval.tokens = state.step + 1, state.tokens + agreed.tokens, interval.tokens + agreed.tokens
         state.seconds = self._seconds()
         state.busy_seconds, interval.busy_seconds = state.busy_seconds + busy, interval.busy_seconds + busy
-        self._norm = result.norm
-        if not math.isfinite(result.norm):
-            self._not_finite(item, before)
+        self._pending = _Pending(step=state.step, item=item, agreed=agreed, result=result, before=before)
+        if result.skipped is None and not self._settle():
             return
         if self.running is not None:
-            self.running.update(state.step)
-        for term, count in agreed.counts.items():
-            self._sums[term] += result.sums[term]
-            interval.counts[term] = interval.counts.get(term, 0) + count
+            self.running.update(state.step, result.skipped)
 
-    def _not_finite(self, item: StepExamples, before: dict[str, Any]) -> None:
+    def _settle(self) -> bool:
+        """Take the latest step's losses into account, once it is known whether its update was applied; returns whether it was."""
+        pending, self._pending = self._pending, None
+        if pending is None:
+            return True
+        state, interval, began = self.state, self.state.interval, time.monotonic()
+        self._norm = pending.result.norm
+        waited = time.monotonic() - began
+        state.busy_seconds, interval.busy_seconds = state.busy_seconds + waited, interval.busy_seconds + waited
+        if not math.isfinite(self._norm):
+            self._not_finite(pending)
+            return False
+        for term, count in pending.agreed.counts.items():
+            self._sums[term] += pending.result.sums[term]
+            interval.counts[term] = interval.counts.get(term, 0) + count
+        return True
+
+    def _not_finite(self, pending: "_Pending") -> None:
         """An update was not applied: stop with an explanation, or go on where that is allowed."""
         state, config = self.state, self.config
-        where = f": {explain_not_finite(self.scored, [e.to(self.device) for e in item.examples])}" if self.world.size == 1 else ""
-        what = f"step {state.step}: the gradient is not finite (norm {self._norm}){where}"
+        what = f"step {pending.step}: the gradient is not finite (norm {self._norm}){self._where(pending)}"
         self.stepper.forget()
         state.skipped += 1
         if config.on_nan == "skip" and state.skipped <= config.max_skipped:
@@ -200,11 +240,25 @@ class Trainer:
             return
         self.recorder.log(state, self._share(), {"train/loss": math.nan, "grad_norm": self._norm})
         why = "more updates were dropped than training.max_skipped allows" if config.on_nan == "skip" else "the update was not applied"
-        place = ", ".join(f"{key} {value}" for key, value in before.items())
+        place = ", ".join(f"{key} {value}" for key, value in pending.before.items())
         raise NumericError(
             f"{what}; {why}; its batch begins at {place}. Try a lower optimizer.lr, a longer warm-up or training.precision=fp32; "
             "training.on_nan=skip passes over single bad batches"
         )
+
+    def _where(self, pending: "_Pending") -> str:
+        """What was not finite, in words; nothing where several processes would have to search together. The search draws nothing from the run's
+        generators."""
+        if self.world.size > 1:
+            return ""
+        with self._own_draws():
+            if pending.result.skipped is not None:
+                self.stepper.backward(pending.item, pending.agreed)  # its gradients are gone
+            return f": {explain_not_finite(self.scored, [example.to(self.device) for example in pending.item.examples])}"
+
+    def _own_draws(self) -> AbstractContextManager[None]:
+        """Inside, torch's generators are a copy."""
+        return torch.random.fork_rng([self.device] if self.device.type == "cuda" else [])
 
     # --- the end -------------------------------------------------------------------------------------------------------------------
 
@@ -295,6 +349,7 @@ class Trainer:
 
     def _collect(self) -> Interval:
         """Bring the losses added up on the devices into the state, over all processes."""
+        self._settle()
         interval = self.state.interval
         told = self.world.gather([float(self._sums[term]) for term in self.weights]).sum(0).tolist()
         for term, value in zip(self.weights, told, strict=True):
@@ -327,14 +382,14 @@ class Trainer:
     def _evaluate(self) -> bool:
         """Held-out metrics, with the averaged weights where there are any; whether they are the best so far."""
         assert self.evaluate is not None
+        self._settle()
         state, progress, stepper = self.state, self.recorder.progress, self.stepper
         progress.say("evaluating")
         if self.averaged is not None:
             self.averaged.swap()
         self.model.eval()
         try:
-            accelerators = [self.device] if self.device.type == "cuda" else []
-            with torch.random.fork_rng(accelerators), torch.no_grad(), stepper.precision.autocast(), stepper.replica.gathered():
+            with self._own_draws(), torch.no_grad(), stepper.precision.autocast(), stepper.replica.gathered():
                 values = self.world.broadcast(self.evaluate())
         finally:
             self.model.train()

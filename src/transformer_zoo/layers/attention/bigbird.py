@@ -63,16 +63,26 @@ class BigBirdMask(BlockMask):
         length = len(operands.key_slots)
         return Everything() if length <= (5 + 2 * self.n_random) * self.block_size else replace(self, length=length)
 
-    @torch.compiler.disable  # draws are no tensors
     def key_blocks(self) -> Tensor:
         """[H, N-2, 5 + n_random]: the first block, three of the window, the last one, the random ones."""
         n = self.n_blocks
         rows = torch.arange(1, n - 1)
         fixed = torch.stack((rows * 0, rows - 1, rows, rows + 1, rows * 0 + n - 1), dim=1)  # [N-2, 5]
         fixed[0, 0] = fixed[-1, 4] = -1  # in the window already
-        drawn = random_blocks(n, block_size=self.block_size, n_random=self.n_random, n_heads=self.n_heads, seed=self.seed, drawn_for=self.drawn_for)
-        random = torch.tensor(drawn, dtype=torch.int64).view(self.n_heads, n - 2, self.n_random)
+        random = drawn_blocks(n, self.block_size, self.n_random, self.n_heads, self.seed, self.drawn_for)
         return torch.cat((fixed.expand(self.n_heads, -1, -1), random), dim=2)
+
+
+@torch.library.custom_op("transformer_zoo::bigbird_blocks", mutates_args=())  # draws are no tensors: the compiler must not look inside
+def drawn_blocks(n_blocks: int, block_size: int, n_random: int, n_heads: int, seed: int, drawn_for: int) -> Tensor:
+    """[H, N-2, R] int64: `random_blocks` as a tensor."""
+    drawn = random_blocks(n_blocks, block_size=block_size, n_random=n_random, n_heads=n_heads, seed=seed, drawn_for=drawn_for)
+    return torch.tensor(drawn, dtype=torch.int64).view(n_heads, n_blocks - 2, n_random)
+
+
+@drawn_blocks.register_fake
+def _(n_blocks: int, block_size: int, n_random: int, n_heads: int, seed: int, drawn_for: int) -> Tensor:  # noqa: ARG001 - the operator's own
+    return torch.empty(n_heads, n_blocks - 2, n_random, dtype=torch.int64)
 
 
 @lru_cache(maxsize=256)

@@ -57,14 +57,20 @@ def block_sparse(q: Tensor, k: Tensor, v: Tensor, listed: ListedBlocks, *, scale
     """Queries, keys and values [B,H,T,E] -> [B,H,T,E]."""
     n_heads, length, block = q.shape[1], q.shape[2], listed.block
     spare = listed.n_blocks * block - length
-    queries = F.pad(q, (0, 0, 0, spare))
+    queries = _filled(q, spare)
     middle = rearrange(queries[:, :, block:-block], "b h (n q) e -> b (h n) q e", q=block)
-    keys, values = (_gather(F.pad(x, (0, 0, 0, spare)), listed) for x in (k, v))  # [B, H·(N-2), K·b, E]
+    keys, values = (_gather(_filled(x, spare), listed) for x in (k, v))  # [B, H·(N-2), K·b, E]
     mixed = F.scaled_dot_product_attention(middle, keys, values, attn_mask=listed.allowed, dropout_p=dropout, scale=scale)
     inner = rearrange(mixed, "b (h n) q e -> b h (n q) e", h=n_heads)
     edges = torch.cat((queries[:, :, :block], queries[:, :, -block:]), dim=2)  # [B,H,2b,E]
     full = F.scaled_dot_product_attention(edges, k, v, attn_mask=listed.rows_allowed, dropout_p=dropout, scale=scale)
     return torch.cat((full[:, :, :block], inner, full[:, :, block:]), dim=2)[:, :, :length]
+
+
+def _filled(x: Tensor, spare: int) -> Tensor:
+    """[B, H, T, E] -> [B, H, T+spare, E]. Contiguous also where nothing is spare (`F.pad` then keeps strides), so that one compiled graph serves
+    every length."""
+    return torch.cat((x, x.new_zeros(*x.shape[:2], spare, x.shape[3])), dim=2)
 
 
 def _gather(x: Tensor, listed: ListedBlocks) -> Tensor:

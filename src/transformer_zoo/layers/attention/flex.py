@@ -41,19 +41,19 @@ class FlexKernel(Kernel):
         fused = q.device.type == "cuda"
         if not fused and torch.is_grad_enabled() and q.requires_grad:
             raise ConfigError(self.refusal(q.device.type))
+        self.took = self.name if fused else "not fused"
         block_mask = mask.once("flex", lambda: _block_mask(mask, q, k))
         score_mod = _score_mod(mask, bias, q.device)
-        attend = _attend(fused and not torch.compiler.is_compiling())
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="flex_attention called without torch.compile")  # where there is nothing to fuse for
-            out: Tensor = attend(q, k, v, score_mod=score_mod, block_mask=block_mask, scale=scale, enable_gqa=q.shape[1] != k.shape[1])
+        attend = flex_attention if torch.compiler.is_compiling() else _compiled(flex_attention) if fused else _not_fused
+        out: Tensor = attend(q, k, v, score_mod=score_mod, block_mask=block_mask, scale=scale, enable_gqa=q.shape[1] != k.shape[1])
         return out
 
 
-def _attend(compiled: bool) -> Callable[..., Any]:
-    if compiled:
-        return _compiled(flex_attention)
-    return flex_attention
+def _not_fused(*arguments: Any, **settings: Any) -> Any:
+    """Where there is nothing to fuse for."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="flex_attention called without torch.compile")
+        return flex_attention(*arguments, **settings)
 
 
 @cache
@@ -66,7 +66,8 @@ def _block_mask(mask: LoweredMask, q: Tensor, k: Tensor) -> FlexBlockMask | None
     n_rows, n_heads, allows = _pairs(mask, q.device)
     if allows is None:
         return None
-    make = _compiled(create_block_mask) if q.device.type == "cuda" else create_block_mask  # not compiled, it makes a tensor of all pairs
+    fused = q.device.type == "cuda" and not torch.compiler.is_compiling()  # not compiled, it makes a tensor of all pairs
+    make = _compiled(create_block_mask) if fused else create_block_mask
     made: FlexBlockMask = make(allows, n_rows, n_heads, q.shape[2], k.shape[2], device=q.device)
     return made
 

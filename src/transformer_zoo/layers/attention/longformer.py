@@ -35,6 +35,7 @@ class LongformerAttention(MultiheadAttention):
     def __init__(self, config: LongformerConfig, *, d_model: int, n_heads: int) -> None:
         super().__init__(config, d_model=d_model, n_heads=n_heads, own_mask=Window(config.window, config.window) | GlobalTokens())
         self.qkv_global = Linear(d_model, self.query_width + 2 * self.key_width, bias=config.bias)
+        self.kernel_global = config.kernel.build()  # so that `kernel` tells the way of all other tokens
 
     def initialize(self, law: InitializationConfig, residual_factor: float) -> None:
         super().initialize(law, residual_factor)
@@ -64,4 +65,4 @@ class LongformerAttention(MultiheadAttention):
         bias = None if positions.bias is None else places.gather(positions.bias.expand(len(x), -1, -1, -1))  # [B,H,G,T]
         allowed = mask.once("global rows", lambda: places.rows_allowed(mask))
         dropout = self.attention_dropout if self.training else 0.0
-        return self.kernel(places.gather(q), k, v, mask=given(allowed), bias=bias, scale=self.scale, dropout=dropout)
+        return self.kernel_global(places.gather(q), k, v, mask=given(allowed), bias=bias, scale=self.scale, dropout=dropout)
