@@ -36,8 +36,8 @@ test-gpu: $(VENV)/.installed-dev  ## the tests that need a CUDA device
 bench: $(VENV)/.installed-bench  ## measure speed and memory against other packages on this machine: one table, benchmarks/results/speed.json
 	$(BIN)/transformer-zoo benchmark $(ARGS)
 
-bench-gpu: $(VENV)/.installed-bench  ## the same on a CUDA device
-	$(BIN)/transformer-zoo benchmark suite=gpu device=cuda $(ARGS)
+bench-gpu: $(VENV)/.installed-bench  ## training on a CUDA device: share of its peak, other trainers, what is learned in a fixed time (an hour)
+	$(BIN)/transformer-zoo benchmark suite=gpu,gpu_quality device=cuda $(ARGS)
 
 check: $(VENV)/.installed-dev  ## lint, format and types
 	$(BIN)/ruff check .

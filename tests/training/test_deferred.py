@@ -124,13 +124,6 @@ def test_optimisers_that_cannot_leave_an_update_out_are_not_deferred(tmp_path: P
 
 
 @pytest.mark.gpu
-def test_the_host_does_not_wait_between_steps(tmp_path: Path) -> None:
-    from transformer_zoo.benchmark.gpu import waits_of_steps
-
-    assert waits_of_steps(n_steps=6) == []
-
-
-@pytest.mark.gpu
 def test_a_number_arrives_without_what_was_queued_behind_it() -> None:
     x = torch.ones((), device="cuda")
     later = Later(x * 3)

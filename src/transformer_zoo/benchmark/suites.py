@@ -13,6 +13,8 @@ SUITES: dict[str, str] = {
     "decoding": "decoding:measure",
     "memory": "memory:measure",
     "limits": "limits:measure",
+    "gpu": "gpu:measure",
+    "gpu_quality": "gpu_quality:measure",
     "trainer": "trainer_loop:measure",
     "end_to_end": "whole_run:measure",
     "startup": "startup:measure",
@@ -22,7 +24,7 @@ SUITES: dict[str, str] = {
 }
 """Suite → `module:function` in this package, imported only when it is asked for."""
 
-ON_REQUEST = frozenset({"gpu", "quality_books", "quality_translation"})
+ON_REQUEST = frozenset({"gpu", "gpu_quality", "quality_books", "quality_translation"})
 """Suites that run only when they are named: they need what most machines have not, or take long."""
 
 

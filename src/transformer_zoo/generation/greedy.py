@@ -143,9 +143,7 @@ class _Written:
 
     def close(self, places: Tensor, ends: Tensor, log_probability: Tensor) -> None:
         """The rows at `places` get what was written; where one `ends`, its last token is no part of it."""
-        facts = zip(
-            places.tolist(), self.new[places, : self.length].tolist(), ends[places].tolist(), log_probability[places].tolist(), strict=True
-        )
+        facts = zip(places.tolist(), self.new[places, : self.length].tolist(), ends[places].tolist(), log_probability[places].tolist(), strict=True)
         for place, new, is_end, log_p in facts:
             row = self.rows[place]
             row.tokens += new[: len(new) - is_end]

@@ -81,7 +81,7 @@ def drawn_blocks(n_blocks: int, block_size: int, n_random: int, n_heads: int, se
 
 
 @drawn_blocks.register_fake
-def _(n_blocks: int, block_size: int, n_random: int, n_heads: int, seed: int, drawn_for: int) -> Tensor:  # noqa: ARG001 - the operator's own
+def _(n_blocks: int, block_size: int, n_random: int, n_heads: int, seed: int, drawn_for: int) -> Tensor:  # noqa: ARG001 - only shapes matter
     return torch.empty(n_heads, n_blocks - 2, n_random, dtype=torch.int64)
 
 

@@ -44,7 +44,7 @@ class FlexKernel(Kernel):
         self.took = self.name if fused else "not fused"
         block_mask = mask.once("flex", lambda: _block_mask(mask, q, k))
         score_mod = _score_mod(mask, bias, q.device)
-        attend = flex_attention if torch.compiler.is_compiling() else _compiled(flex_attention) if fused else _not_fused
+        attend: Any = flex_attention if torch.compiler.is_compiling() else _compiled(flex_attention) if fused else _not_fused
         out: Tensor = attend(q, k, v, score_mod=score_mod, block_mask=block_mask, scale=scale, enable_gqa=q.shape[1] != k.shape[1])
         return out
 
