@@ -69,7 +69,7 @@ def measure_row(name: str, module: Any, shape: Shape, batch: int, beams: int, se
 
 def our_side(module: Any, ids: torch.Tensor, new: int, beams: int, translates: bool) -> Write:
     """The same weights, read from the public format."""
-    from transformer_zoo import from_pretrained
+    from transformer_zoo.experiments.pretrained import from_pretrained
 
     with tempfile.TemporaryDirectory() as folder:
         module.save_pretrained(folder)
