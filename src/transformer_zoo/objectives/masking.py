@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from transformer_zoo.objectives.maskable import Maskable
 from transformer_zoo.randomness import uniform, uniform_at, whole
 from transformer_zoo.records import IGNORED, TokenBatch, Vocabulary
 
@@ -25,17 +26,11 @@ class MaskSampler:
     def __init__(self, vocabulary: Vocabulary, ratio: float, split: Split) -> None:
         assert vocabulary.specials.mask is not None, "the assembly refuses a tokenizer without a mask token"
         self.ratio, self.split, self.mask_id = ratio, split, vocabulary.specials.mask
-        special = np.zeros(vocabulary.size, dtype=bool)
-        special[[*vocabulary.specials.ids(), *vocabulary.sentinels]] = True
-        # An unknown word is a word; it may be hidden and asked for, but is never put in at random.
-        self.ordinary_ids = np.flatnonzero(~special)
-        if vocabulary.specials.unknown is not None:
-            special[vocabulary.specials.unknown] = False
-        self.never_chosen = special
+        self.maskable = Maskable(vocabulary)
 
     def choose(self, batch: TokenBatch) -> np.ndarray:
         """[B,T] bool: which positions are predicted."""
-        maskable = batch.valid.numpy() & ~self.never_chosen[batch.token_ids.numpy()]
+        maskable = self.maskable(batch)
         n_maskable = maskable.sum(axis=1)
         n_chosen = np.minimum(np.maximum(np.round(n_maskable * self.ratio), 1), n_maskable)
         order = np.where(maskable, uniform(batch.rows, "mask: which", maskable.shape[1]), 2.0)
@@ -56,6 +51,6 @@ class MaskSampler:
         seen[row[masked], place[masked]] = self.mask_id
         replaced = ~masked & (how < self.split.mask + self.split.random)
         row, place = row[replaced], place[replaced]
-        drawn = whole(uniform_at(batch.rows, "mask: random token", row, place), len(self.ordinary_ids))
-        seen[row, place] = self.ordinary_ids[drawn]
+        drawn = whole(uniform_at(batch.rows, "mask: random token", row, place), len(self.maskable.ordinary_ids))
+        seen[row, place] = self.maskable.ordinary_ids[drawn]
         return torch.from_numpy(seen), torch.from_numpy(targets)
