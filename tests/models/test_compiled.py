@@ -38,7 +38,7 @@ VOCABULARY = Vocabulary(
     full_stops=(20, 21),
 )
 PAIRS = [
-    ("mlm", "bert"), ("clm", "gpt2"), ("span_corruption", "t5"), ("translation", "transformer"),
+    ("mlm", "bert"), ("clm", "gpt2"), ("span_corruption", "t5"), ("translation", "transformer"), ("replaced_token", "electra"),
     ("mlm_nsp", "bert"), ("nsp", "bert"), ("classification", "bert"), ("tagging", "bert"), ("mlm", "roberta"), ("mlm_sop", "albert"),
     ("mlm", "modernbert"), ("mlm", "longformer"), ("mlm", "bigbird"), ("clm", "gpt1"), ("clm", "gpt3"), ("clm", "llama"),
     ("span_corruption", "t5_v1_1"), ("denoising", "bart"), ("translation", "marian"),

@@ -39,7 +39,9 @@ class AttentionCache:
         """Adds S' new places and returns all: 2 x [B, H, length, E]."""
         if self.fixed:
             # As they come they lie between those of other heads; every later token reads them again.
-            self._keys, self._values, self.length = keys.contiguous(), values.contiguous(), keys.shape[2]
+            self._keys = keys.clone(memory_format=torch.contiguous_format)
+            self._values = values.clone(memory_format=torch.contiguous_format)
+            self.length = keys.shape[2]
             return self._keys, self._values
         if self._keys is None or self._values is None:
             batch, heads, _, width = keys.shape

@@ -26,6 +26,8 @@ FEWEST_ROWS = 4
 """oneDNN is slower with fewer rows than with this many."""
 SMALL = 2**16
 """Elements of a weight up to which it stays in the cache and the BLAS is as fast."""
+ALONE = 2**18
+"""Elements of a weight up to which one core, which is all that the BLAS takes for a single row, is done before oneDNN has woken the others."""
 
 
 class Packed:
@@ -34,19 +36,24 @@ class Packed:
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self.weight, self.bias = weight.detach(), None if bias is None else bias.detach()
         self.small = weight.numel() <= SMALL
+        self.wide = weight.shape[0] > weight.shape[1]
         self._blocks: Tensor | None = None
         """As oneDNN reads it."""
         self._columns: Tensor | None = None
-        """[I, O], as the BLAS reads it best for a single row where O is larger than I."""
+        """[I, O], as the BLAS reads a wide one best for a single row."""
 
     def __call__(self, x: Tensor) -> Tensor:
         n_rows = x.shape[0]
         if n_rows > MOST_ROWS:
             return product(x, self.weight, self.bias)
+        if n_rows == 1:
+            if self.small:
+                row = x[0]
+                return (self.weight.mv(row) if self.bias is None else torch.addmv(self.bias, self.weight, row)).unsqueeze(0)
+            if self._blocks is None and (self.weight.numel() <= ALONE or torch.get_num_threads() == 1):
+                return self._single(x)
         if self.small and n_rows < FEWEST_ROWS:
             return F.linear(x, self.weight, self.bias)
-        if n_rows == 1 and (self._columns is not None or self._blocks is None):
-            return self._single(x)
         if self._blocks is None:
             self._blocks = torch.ops.mkldnn._reorder_linear_weight(self.weight, MOST_ROWS)
         if n_rows >= FEWEST_ROWS:
@@ -55,7 +62,7 @@ class Packed:
         return torch.ops.mkldnn._linear_pointwise(filled, self._blocks, self.bias, "none", [], "")[:n_rows]
 
     def _single(self, x: Tensor) -> Tensor:
-        if self.weight.shape[0] <= self.weight.shape[1]:
+        if not self.wide:
             return F.linear(x, self.weight, self.bias)
         if self._columns is None:
             self._columns = self.weight.t().contiguous()

@@ -96,16 +96,16 @@ class VocabularyScores(Record):
         with_gradients = torch.is_grad_enabled() and (self.hidden.requires_grad or self.weight.requires_grad)
         return _ChunkedCrossEntropy.apply(self.hidden, self.weight, self.bias, targets, label_smoothing, with_gradients)
 
-    @torch.no_grad()
     def sample(self, draws: Tensor) -> Tensor:
         """One token for each row [N] from its softmax: the one at which the cumulated probability passes the row's draw [N], in [0, 1)."""
         tokens = []
         size = _chunk_rows(len(self.hidden), self.weight.shape[0], self.hidden.device)
-        for hidden, draw in zip(self.hidden.split(size), draws.split(size), strict=True):
-            passed = product(hidden, self.weight, self.bias).float().softmax(dim=-1).cumsum(dim=-1)  # [n,V]
-            # The last sum is 1 but for rounding; a draw may be rounded up to it.
-            found = torch.searchsorted(passed, draw.unsqueeze(1) * passed[:, -1:], right=True).squeeze(1)
-            tokens.append(found.clamp(max=passed.shape[1] - 1))
+        with torch.no_grad():  # not as a decorator: the compiler cannot trace one on a method of an object made in its graph
+            for hidden, draw in zip(self.hidden.split(size), draws.split(size), strict=True):
+                passed = product(hidden, self.weight, self.bias).float().softmax(dim=-1).cumsum(dim=-1)  # [n,V]
+                # The last sum is 1 but for rounding; a draw may be rounded up to it.
+                found = torch.searchsorted(passed, draw.unsqueeze(1) * passed[:, -1:], right=True).squeeze(1)
+                tokens.append(found.clamp(max=passed.shape[1] - 1))
         return torch.cat(tokens)
 
     @torch.no_grad()
