@@ -1,5 +1,6 @@
 """The HTML page that reports share: one file, style inside, light and dark, readable on a phone."""
 
+import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
@@ -19,6 +20,7 @@ th,td{padding:.45rem .7rem;text-align:right;white-space:nowrap;border-top:1px so
 thead th{border-top:0;background:var(--card);font-weight:600}th:first-child,td:first-child{
 text-align:left;white-space:normal;min-width:7rem;overflow-wrap:anywhere}
 td.best{font-weight:700}
+td.heat{background:color-mix(in srgb,var(--s1) calc(var(--h)*55%),transparent)}
 .grid-of-charts{display:grid;gap:14px;grid-template-columns:repeat(auto-fill,minmax(min(100%,340px),1fr))}
 figure{margin:0;padding:12px;background:var(--card);border-radius:8px;min-width:0}svg{display:block;width:100%;height:auto}
 .legend{display:flex;flex-wrap:wrap;gap:.3rem 1.1rem;margin:.2rem 0 .8rem;padding:0;list-style:none;font-size:.9rem}
@@ -51,4 +53,18 @@ def table(header: Sequence[str], lines: Sequence[Sequence[str]], marked: Iterabl
         "<tr>" + "".join(f"<td{' class=best' if (i, j) in best else ''}>{escape(cell)}</td>" for j, cell in enumerate(line)) + "</tr>"
         for i, line in enumerate(lines)
     )
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def heat_table(header: Sequence[str], labels: Sequence[str], texts: Sequence[Sequence[str]], excess: Sequence[Sequence[float]]) -> str:
+    """A table whose cells are shaded by a number of at least 0: none at 0, which is bold, full at the largest of the table."""
+    largest = max((value for line in excess for value in line if math.isfinite(value)), default=0.0) or 1.0
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
+    body = ""
+    for label, line, shades in zip(labels, texts, excess, strict=True):
+        cells = ""
+        for text, shade in zip(line, shades, strict=True):
+            depth = shade / largest if math.isfinite(shade) else 0.0
+            cells += f'<td class="heat{" best" if shade == 0 else ""}" style="--h:{depth:.3f}">{escape(text)}</td>'
+        body += f"<tr><td>{escape(label)}</td>{cells}</tr>"
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'

@@ -132,8 +132,20 @@ class _Experiment:
             observe=self._watch_kernels,
         )
         summary = trainer.fit(config.resume)
+        self._add_operations(summary)
         notes = self._evaluate_finally(config.final_evaluation, summary) if config.final_evaluation is not None else {}
         return RunResult(path=self.run.path, summary=summary, notes=notes)
+
+    def _add_operations(self, summary: dict[str, Any]) -> None:
+        """What training cost in floating-point operations, beside seconds, which depend on the machine."""
+        from transformer_zoo.experiments.describe import training_operations
+
+        if "flops" in summary:
+            return  # the run was complete before
+        n_classes = next((need.n_classes for need in self.objective.needs().heads.values() if need.n_classes), None)
+        summary["flops"] = training_operations(self.config, vocab_size=self.data.vocabulary.size, n_classes=n_classes, tokens=summary["tokens"])
+        if self.world.is_main:
+            self.run.write_json("summary.json", summary)
 
     def _evaluate_finally(self, final: EvaluationConfig, summary: dict[str, Any]) -> dict[str, str]:
         """Adds what `final_evaluation` finds of the best weights (those that `evaluate` takes) to the summary; returns its notes."""

@@ -1,0 +1,224 @@
+"""The part of a report about masking: every group measured at every ratio of the mask grid, what was hidden in training, and what may be concluded.
+
+It stands in any report whose runs were measured on the grid; nothing else about them is asked.
+"""
+
+import math
+import re
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from transformer_zoo.experiments.page import heat_table, table
+from transformer_zoo.experiments.results import Group, differing_keys, higher_is_better, mean_and_deviation
+from transformer_zoo.experiments.statistics import paired
+from transformer_zoo.experiments.svg import Series, line_chart
+from transformer_zoo.experiments.tables import size_text, spread_text
+
+_CELL = re.compile(r"(?P<split>[^/]+)/mask_grid/(?P<ratio>[0-9.]+)/loss")
+LEDGER = ("masking/selected", "masking/shown_as_mask", "masking/random", "masking/kept", "masking/predicted")
+"""Shares of the tokens that a run's summary tells."""
+BASELINE = 0.15
+"""What everybody compares with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """The losses of groups at the ratios that all of them were measured at."""
+
+    groups: Sequence[Group]
+    split: str
+    ratios: Sequence[str]
+
+    def metric(self, ratio: str) -> str:
+        return f"{self.split}/mask_grid/{ratio}/loss"
+
+    def by_seed(self, group: Group, ratio: str) -> dict[Any, float]:
+        """Seed → loss of the finished runs."""
+        name = self.metric(ratio)
+        return {run.seed: run.final()[name] for run in group.finished if name in run.final()}
+
+    def mean(self, group: Group, ratio: str) -> float:
+        return mean_and_deviation(group.values(self.metric(ratio)))[0]
+
+    def best(self, ratio: str) -> int:
+        """The number of the group with the lowest mean loss at a ratio."""
+        return min(range(len(self.groups)), key=lambda number: self.mean(self.groups[number], ratio))
+
+
+def grid_of(groups: Sequence[Group]) -> Grid | None:
+    """What the groups' runs tell of the mask grid; None where fewer than two groups have a ratio in common."""
+    measured = []
+    for group in groups:
+        found = {name for run in group.finished for name in run.final() if _CELL.fullmatch(name)}
+        if found:
+            measured.append((group, found))
+    if len(measured) < 2:
+        return None
+    common = set.intersection(*(found for _, found in measured))
+    cells = sorted((match["split"], float(match["ratio"]), match["ratio"]) for name in common if (match := _CELL.fullmatch(name)))
+    if not cells:
+        return None
+    split = cells[-1][0]  # the validation split where there are several
+    return Grid(groups=[group for group, _ in measured], split=split, ratios=[ratio for one, _, ratio in cells if one == split])
+
+
+def mask_grid_section(groups: Sequence[Group]) -> str:
+    """HTML; empty where there is no grid to show."""
+    grid = grid_of(groups)
+    if grid is None:
+        return ""
+    parts = [_matrix(grid), _charts(grid), _ledger(grid), f"<blockquote>{escape(conclusion(grid))}</blockquote>"]
+    return f"<section><h2>Trained at × evaluated at</h2>{''.join(part for part in parts if part)}</section>"
+
+
+def mask_grid_text(groups: Sequence[Group]) -> str:
+    """The matrix and the conclusion as Markdown; empty where there is no grid."""
+    grid = grid_of(groups)
+    if grid is None:
+        return ""
+    lines = [f"| loss ({grid.split}) | " + " | ".join(f"at {_percent(ratio)}" for ratio in grid.ratios) + " |"]
+    lines.append("|---|" + "---:|" * len(grid.ratios))
+    best = {ratio: grid.best(ratio) for ratio in grid.ratios}
+    for number, group in enumerate(grid.groups):
+        cells = [spread_text(*mean_and_deviation(group.values(grid.metric(ratio)))) for ratio in grid.ratios]
+        cells = [f"**{cell}**" if best[ratio] == number else cell for ratio, cell in zip(grid.ratios, cells, strict=True)]
+        lines.append(f"| {group.label.replace('|', chr(92) + '|')} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", conclusion(grid), ""])
+
+
+def _matrix(grid: Grid) -> str:
+    """Cells are shaded by how far they lie above the best of their column."""
+    texts, excess = [], []
+    best = {ratio: grid.mean(grid.groups[grid.best(ratio)], ratio) for ratio in grid.ratios}
+    for group in grid.groups:
+        texts.append([spread_text(*mean_and_deviation(group.values(grid.metric(ratio)))) for ratio in grid.ratios])
+        excess.append([grid.mean(group, ratio) - best[ratio] for ratio in grid.ratios])
+    header = ["trained", *(f"at {_percent(ratio)}" for ratio in grid.ratios)]
+    note = (
+        f'<p class="soft">Loss in nats per hidden token on the {escape(grid.split)} split, mean ± sample standard deviation; every hidden token is '
+        "shown as [MASK], and the hidden positions are the same for all. The darker, the further above the best of its column.</p>"
+    )
+    return note + heat_table(header, [group.label for group in grid.groups], texts, excess)
+
+
+# --- over the ratio that was trained at ---------------------------------------------------------------------------------------------------
+
+
+def trained_at(grid: Grid) -> tuple[str, list[tuple[str, list[tuple[float, Group]]]]] | None:
+    """The one setting with numbers by which groups differ, and for every combination of whatever else differs (its name) the groups in the
+    order of that number; None where there is no such setting."""
+    firsts = [group.finished[0] for group in grid.groups]
+    keys = differing_keys(firsts)
+    numeric = [
+        key for key in keys if all(isinstance(run.config.get(key), int | float) and not isinstance(run.config.get(key), bool) for run in firsts)
+    ]
+    axis = next((key for key in numeric if "ratio" in key or "rate" in key), None)
+    if axis is None:
+        return None
+    lines: dict[str, list[tuple[float, Group]]] = {}
+    for group, run in zip(grid.groups, firsts, strict=True):
+        others = " ".join(word for word in group.label.split(" ") if not word.lstrip("+").startswith(f"{axis}="))
+        lines.setdefault(others, []).append((float(run.config[axis]), group))
+    ordered = [(name, sorted(points, key=lambda point: point[0])) for name, points in lines.items()]
+    return (axis, ordered) if all(len(points) > 1 for _, points in ordered) else None
+
+
+def _charts(grid: Grid) -> str:
+    """Loss at each ratio, and every score measured after the end, over the ratio of training."""
+    found = trained_at(grid)
+    if found is None:
+        return ""
+    axis, lines = found
+    scores = dict.fromkeys(name for group in grid.groups for run in group.finished for name in run.measured_scores())
+    charts = [(f"loss at {_percent(ratio)}", grid.metric(ratio)) for ratio in grid.ratios] + [(name, name) for name in scores]
+    figures = ""
+    for title, metric in charts:
+        series = [_over_ratio(name or axis, points, metric, colour) for colour, (name, points) in enumerate(lines)]
+        series = [one for one in series if one.points]
+        if series:
+            figures += f"<figure><h3>{escape(title)}</h3>{line_chart(series, name=f'{title} over {axis}', x_label=axis)}</figure>"
+    legend = "".join(f'<li><i class="c{colour % 8}"></i>{escape(name)}</li>' for colour, (name, _) in enumerate(lines) if name)
+    listed = f'<ul class="legend">{legend}</ul>' if legend else ""
+    return f'<p class="soft">Bands: one sample standard deviation.</p>{listed}<div class="grid-of-charts">{figures}</div>'
+
+
+def _over_ratio(label: str, points: Sequence[tuple[float, Group]], metric: str, colour: int) -> Series:
+    told = [(ratio, *mean_and_deviation(group.values(metric))) for ratio, group in points]
+    told = [one for one in told if math.isfinite(one[1])]
+    spread = [deviation for _, _, deviation in told]
+    known = [deviation for deviation in spread if deviation is not None]
+    return Series(
+        label=label, points=[(ratio, mean) for ratio, mean, _ in told], colour=colour, spread=known if len(known) == len(spread) and known else None
+    )
+
+
+def _ledger(grid: Grid) -> str:
+    """What training really hid, and what it cost."""
+    names = [name for name in LEDGER if any(name in run.final() for group in grid.groups for run in group.finished)]
+    header = ["trained", *(name.removeprefix("masking/").replace("_", " ") for name in names), "predicted tokens", "tokens", "FLOPs"]
+    lines = []
+    for group in grid.groups:
+        shares = [spread_text(_mean(group.values(name)), None) for name in names]
+        predicted = size_text(_mean(group.values("masking/predicted_tokens")))
+        lines.append([group.label, *shares, predicted, size_text(_mean(group.sizes("tokens"))), size_text(_mean(group.sizes("flops")))])
+    return f"<h3>What was hidden in training, and what it cost</h3>{table(header, lines)}"
+
+
+def _mean(values: Sequence[float]) -> float:
+    return statistics.fmean(values) if values else math.nan
+
+
+# --- in words -----------------------------------------------------------------------------------------------------------------------------
+
+
+def conclusion(grid: Grid) -> str:
+    """What the grid and the scores allow to say, in one paragraph: the best of each column, and whether it beats the baseline beyond chance."""
+    base = _baseline(grid)
+    sentences = []
+    for ratio in grid.ratios:
+        winner = grid.groups[grid.best(ratio)]
+        sentence = f"Evaluated at {_percent(ratio)}, {winner.label} has the lowest mean loss ({grid.mean(winner, ratio):.4g})"
+        sentences.append(sentence + _against(grid.by_seed(base, ratio), grid.by_seed(winner, ratio), base.label, winner is base, "nats") + ".")
+    for name in dict.fromkeys(name for group in grid.groups for run in group.finished for name in run.measured_scores()):
+        sign = -1 if higher_is_better(name) else 1
+        told = {id(group): _mean(group.values(name)) for group in grid.groups}
+        winner = min(grid.groups, key=lambda group: sign * told[id(group)] if math.isfinite(told[id(group)]) else math.inf)
+        values = [{run.seed: run.final()[name] for run in group.finished if name in run.final()} for group in (base, winner)]
+        sentences.append(f"In {name}, {winner.label} is best ({told[id(winner)]:.4g}){_against(*values, base.label, winner is base, '')}.")
+    fewest = min(len(group.finished) for group in grid.groups)
+    if fewest == 1:
+        sentences.append("With one run in a group nothing is known of chance: no difference here is more than an observation.")
+    best = {grid.groups[grid.best(ratio)].label for ratio in grid.ratios}
+    if len(best) > 1:
+        sentences.append("Which group is best depends on the ratio it is evaluated at, so a loss at one ratio alone answers nothing.")
+    sentences.append(
+        "This holds for this model, this text and this budget; losses at a ratio are not scores of a task, and longer training may change the order."
+    )
+    return " ".join(sentences)
+
+
+def _baseline(grid: Grid) -> Group:
+    """The group trained at 15% where there is one, else the first."""
+    found = trained_at(grid)
+    points = found[1][0][1] if found else []
+    return next((group for ratio, group in points if math.isclose(ratio, BASELINE)), grid.groups[0])
+
+
+def _against(base: dict[Any, float], winner: dict[Any, float], label: str, same: bool, unit: str) -> str:
+    if same:
+        return ""
+    difference = paired(base, winner)
+    if difference is None:
+        return f"; no seed was trained both so and with {label}"
+    amount = f"{difference.mean:+.3g}{' ' + unit if unit else ''} against {label}"
+    if difference.half is None:
+        return f", {amount} (one pair of runs: no interval)"
+    verdict = "beyond chance" if difference.beyond_chance else "within chance"
+    return f", {amount} (95% interval ± {difference.half:.2g} over {difference.n} pairs: {verdict})"
+
+
+def _percent(ratio: str) -> str:
+    return f"{100 * float(ratio):.4g}%"
