@@ -175,7 +175,8 @@ def _text(reference: _Reference, objective: Objective, batch: Batch, example: Ex
     if not objective.needs().causal:
         return {term: _hidden_words(reference, batch, _seen(example), scored_places(example.targets[term], example.inputs.predict_at, shape))}
     scored = np.zeros(shape, dtype=bool)
-    scored[:, 1:] = scored_places(example.targets[term], example.inputs.predict_at, (shape[0], shape[1] - 1))  # position t predicts the token at t + 1
+    ahead = scored_places(example.targets[term], example.inputs.predict_at, (shape[0], shape[1] - 1))
+    scored[:, 1:] = ahead  # position t predicts the token at t + 1
     segments = reference.segments(batch.token_ids, batch.token_ids, _inside(reference, batch), np.zeros_like(scored))
     return {term: _at(reference.floors.next_word(segments.truth, _cuts(batch)[0]), segments, scored)}
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from pathlib import Path
 
+from transformer_zoo.experiments.grids import grid_md, grid_section
 from transformer_zoo.experiments.page import page, table
 from transformer_zoo.experiments.results import AXES, Group, RunRecord, differing_keys, find_runs, group_runs, mean_and_deviation
 from transformer_zoo.experiments.svg import Interval, Series, dot_chart, line_chart
@@ -40,7 +41,7 @@ def report(paths: Iterable[Path], output: Path, *, title: str = "Runs", labelled
     output = output if output.suffix == ".html" else output / "report.html"
     output.parent.mkdir(parents=True, exist_ok=True)
     output.with_suffix(".csv").write_text(runs_csv(runs, groups), encoding="utf-8")
-    output.with_suffix(".md").write_text(f"# {title}\n\n{summary_md(rows, notes, unfinished(runs))}", encoding="utf-8")
+    output.with_suffix(".md").write_text(f"# {title}\n\n{summary_md(rows, notes, unfinished(runs))}{grid_md(groups)}", encoding="utf-8")
     output.write_text(page(title, sections(groups)), encoding="utf-8")
     return output
 
@@ -53,7 +54,7 @@ def study_files(study: Path, title: str) -> Path:
     contents = {
         "runs.csv": runs_csv(runs, groups),
         "summary.csv": summary_csv(rows),
-        "summary.md": summary_md(rows, notes, unfinished(runs)),
+        "summary.md": summary_md(rows, notes, unfinished(runs)) + grid_md(groups),
         "summary.tex": summary_tex(rows),
         "report.html": page(title, sections(groups)),
     }
@@ -107,10 +108,11 @@ def _kernel_notes(finished: Sequence[Group]) -> list[str]:
 
 
 def sections(groups: Sequence[Group]) -> str:
-    """The parts of a report: summary, what did not finish, curves, final values, all runs."""
+    """The parts of a report: summary, what did not finish, mask grid, curves, final values, all runs."""
     runs = [run for group in groups for run in group.runs]
     rows = summarise(groups)
-    parts = [_summary(rows, fairness(groups), len(runs)), _unfinished(unfinished(runs)), curves(groups), _intervals(groups), _run_list(groups)]
+    parts = [_summary(rows, fairness(groups), len(runs)), _unfinished(unfinished(runs)), grid_section(groups)]
+    parts += [curves(groups), _intervals(groups), _run_list(groups)]
     return "\n".join(part for part in parts if part)
 
 
