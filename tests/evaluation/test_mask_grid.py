@@ -154,7 +154,7 @@ def test_what_knowing_nothing_costs(context: Make, uniform: Callable[..., Any]) 
     hidden = torch.cat([batch.token_ids[torch.from_numpy(evaluation.masks(batch)[0])] for batch in batches])
     (part,) = evaluation.report(uniform(size, favourite=stop)).parts.values()
     assert part["predicted"] == len(hidden)
-    assert part["accuracy"] == pytest.approx(float((hidden == stop).float().mean()), abs=1e-12)
+    assert part["accuracy"] == pytest.approx(float((hidden == stop).double().mean()), abs=1e-12)
 
 
 def test_a_model_is_scored_on_its_hidden_tokens_alone(context: Make) -> None:
