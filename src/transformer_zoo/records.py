@@ -231,6 +231,11 @@ class Needs:
     start: str = "begin"
     """The special token that a decoder of targets reads before it has written anything."""
 
+    @property
+    def hides_tokens(self) -> bool:
+        """Whether a head over the vocabulary predicts hidden tokens from both sides."""
+        return not self.causal and any(need.kind == "vocabulary" for need in self.heads.values())
+
 
 @dataclass(frozen=True, kw_only=True)
 class HeadNeed:

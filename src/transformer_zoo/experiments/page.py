@@ -1,7 +1,6 @@
 """The HTML page that reports share: one file, style inside, light and dark, readable on a phone."""
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from transformer_zoo.experiments.svg import PALETTE, SHAPES
@@ -45,26 +44,22 @@ def page(title: str, body: str) -> str:
     )
 
 
-def table(header: Sequence[str], lines: Sequence[Sequence[str]], marked: Iterable[tuple[int, int]] = ()) -> str:
-    """An HTML table that scrolls inside its frame on a narrow screen; cells are text; `marked`: (line, column) in bold."""
-    best = set(marked)
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
-    body = "".join(
-        "<tr>" + "".join(f"<td{' class=best' if (i, j) in best else ''}>{escape(cell)}</td>" for j, cell in enumerate(line)) + "</tr>"
-        for i, line in enumerate(lines)
-    )
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def heat_table(header: Sequence[str], labels: Sequence[str], texts: Sequence[Sequence[str]], excess: Sequence[Sequence[float]]) -> str:
-    """A table whose cells are shaded by a number of at least 0: none at 0, which is bold, full at the largest of the table."""
-    largest = max((value for line in excess for value in line if math.isfinite(value)), default=0.0) or 1.0
+def table(
+    header: Sequence[str],
+    lines: Sequence[Sequence[str]],
+    marked: Iterable[tuple[int, int]] = (),
+    shades: Mapping[tuple[int, int], float] | None = None,
+) -> str:
+    """An HTML table that scrolls inside its frame on a narrow screen; cells are text; `marked`: (line, column) in bold; `shades`: (line, column) →
+    how dark its ground is, 0 to 1."""
+    best, depths = set(marked), shades or {}
     head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
     body = ""
-    for label, line, shades in zip(labels, texts, excess, strict=True):
-        cells = ""
-        for text, shade in zip(line, shades, strict=True):
-            depth = shade / largest if math.isfinite(shade) else 0.0
-            cells += f'<td class="heat{" best" if shade == 0 else ""}" style="--h:{depth:.3f}">{escape(text)}</td>'
-        body += f"<tr><td>{escape(label)}</td>{cells}</tr>"
+    for i, line in enumerate(lines):
+        body += "<tr>"
+        for j, cell in enumerate(line):
+            style = f' style="--h:{depths[i, j]:.3f}"' if (i, j) in depths else ""
+            names = " ".join(name for name, holds in (("best", (i, j) in best), ("heat", (i, j) in depths)) if holds)
+            body += f"<td{f' class={names!r}' if names else ''}{style}>{escape(cell)}</td>"
+        body += "</tr>"
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from transformer_zoo.experiments.mask_grid_report import conclusion, grid_of, mask_grid_section, mask_grid_text, trained_at
+from transformer_zoo.experiments.grids import grid_section, grids, shades
+from transformer_zoo.experiments.mask_answers import answers_md, answers_section, conclusion, grid_to_compare, trained_at
 from transformer_zoo.experiments.results import Group, RunRecord
 
 LOSSES = {0.15: {0.15: 2.0, 0.4: 3.0}, 0.4: {0.15: 2.1, 0.4: 2.5}}
@@ -18,7 +19,12 @@ def run(trained: float, seed: int, losses: dict[float, float], *, size: str = "t
         path=Path(f"{trained}-{size}-{seed}"),
         status="done",
         config={"objective.mask_ratio": trained, "recipe.size": size, "model.d_model": {"tiny": 128}.get(size, 256), "seed": seed},
-        summary={"metrics": {"final": final | {"masking/predicted": trained}}, "tokens": 100, "flops": 1e9},
+        summary={
+            "metrics": {"final": final | {"masking/predicted": trained}},
+            "notes": {f"validation/mask_grid/{ratio}/positions_sha256": "the same" for ratio in losses},
+            "tokens": 100,
+            "flops": 1e9,
+        },
         **more,
     )
 
@@ -29,29 +35,24 @@ def groups(n_seeds: int, losses: dict[float, dict[float, float]] = LOSSES) -> li
     ]
 
 
-def test_the_matrix_has_every_group_at_every_ratio_and_marks_the_best_of_a_column() -> None:
-    text = mask_grid_text(groups(2))
-    assert "| loss (validation) | at 15% | at 40% |" in text
-    rows = [line for line in text.splitlines() if line.startswith("| objective")]
-    assert [row.count("**") for row in rows] == [2, 2], "each is best in one column"
-    assert rows[0].split(" | ")[1].startswith("**2.00")
-    assert rows[1].split(" | ")[2].startswith("**2.5")
-
-
-def test_nothing_is_said_where_there_is_no_grid() -> None:
+def test_nothing_is_said_where_there_is_nothing_to_compare() -> None:
     one = [Group(label="a", runs=[RunRecord(path=Path("a"), status="done", summary={"metrics": {"final": {"validation/loss": 1.0}}})])]
-    assert mask_grid_section(one) == mask_grid_text(one) == ""
-    assert mask_grid_section(groups(2)[:1]) == "", "one group makes no comparison"
+    assert answers_section(one) == answers_md(one) == ""
+    assert answers_section(groups(2)[:1]) == "", "one group makes no comparison"
+    other = groups(2)
+    for run_ in other[1].runs:
+        run_.summary["notes"] = {name: "another" for name in run_.summary["notes"]}
+    assert answers_md(other) == "", "they were asked for other tokens"
 
 
-def test_only_ratios_that_all_groups_were_measured_at_are_shown() -> None:
-    grid = grid_of(groups(1, {0.15: {0.15: 2.0, 0.4: 3.0}, 0.4: {0.4: 2.5, 0.8: 4.0}}))
-    assert grid is not None
-    assert list(grid.ratios) == ["0.4"]
+def test_losses_are_shaded_by_how_far_they_are_above_the_best_of_their_column() -> None:
+    (grid,) = grids(groups(1))
+    assert shades(grid) == pytest.approx({(0, 1): 0.0, (0, 2): 1.0, (1, 1): 0.2, (1, 2): 0.0})
+    assert "<td class='heat' style=\"--h:1.000\">3.000</td>" in grid_section(groups(1))
 
 
 def test_a_difference_is_told_with_its_interval_and_judged() -> None:
-    grid = grid_of(groups(3))
+    grid = grid_to_compare(groups(3))
     assert grid is not None
     text = conclusion(grid)
     assert "Evaluated at 15%, objective.mask_ratio=0.15 has the lowest mean loss (2.011)." in text, "the baseline itself is compared with nothing"
@@ -65,14 +66,14 @@ def test_a_difference_that_chance_explains_is_called_so() -> None:
         Group(label="objective.mask_ratio=0.15", runs=[run(0.15, seed, {0.4: 2.5 + wobble}) for seed, wobble in enumerate((0.0, 0.2, -0.1))]),
         Group(label="objective.mask_ratio=0.4", runs=[run(0.4, seed, {0.4: 2.49}) for seed in range(3)]),
     ]
-    grid = grid_of(close)
+    grid = grid_to_compare(close)
     assert grid is not None
     assert "within chance" in conclusion(grid)
     assert "beyond chance" not in conclusion(grid)
 
 
 def test_single_runs_conclude_nothing() -> None:
-    grid = grid_of(groups(1))
+    grid = grid_to_compare(groups(1))
     assert grid is not None
     assert "one pair of runs: no interval" in conclusion(grid)
     assert "no difference here is more than an observation" in conclusion(grid)
@@ -84,7 +85,7 @@ def test_sizes_are_lines_over_the_ratio() -> None:
         for size in ("tiny", "mini")
         for ratio, row in sorted(LOSSES.items(), reverse=True)
     ]
-    grid = grid_of(both)
+    grid = grid_to_compare(both)
     assert grid is not None
     found = trained_at(grid)
     assert found is not None
@@ -101,22 +102,20 @@ def test_scores_measured_after_the_end_are_drawn_and_judged() -> None:
         return run(trained, seed, LOSSES[trained], measured=measured)
 
     scored = [Group(label=f"objective.mask_ratio={ratio}", runs=[with_score(ratio, seed) for seed in range(2)]) for ratio in LOSSES]
-    page = mask_grid_section(scored)
+    page = answers_section(scored)
     assert 'aria-label="validation/reviews_accuracy over objective.mask_ratio"' in page
-    grid = grid_of(scored)
+    grid = grid_to_compare(scored)
     assert grid is not None
     assert "In validation/reviews_accuracy, objective.mask_ratio=0.4 is best (0.64), +0.025" in conclusion(grid)
 
 
 def test_the_page_shows_what_was_hidden_and_what_it_cost() -> None:
-    page = mask_grid_section(groups(2))
+    page = answers_section(groups(2))
     assert "What was hidden in training, and what it cost" in page
     assert "<td>0.1500</td>" in page
     assert "<td>1G</td>" in page
 
 
-@pytest.mark.parametrize("label", ["<b>", "a|b"])
-def test_labels_are_text(label: str) -> None:
-    strange = [Group(label=label, runs=groups(1)[0].runs), groups(1)[1]]
-    assert "<b>" not in mask_grid_section(strange).replace("<blockquote>", "")
-    assert "| a|b |" not in mask_grid_text(strange)
+def test_labels_are_text() -> None:
+    strange = [Group(label="<b>", runs=groups(1)[0].runs), groups(1)[1]]
+    assert "<b>" not in answers_section(strange)

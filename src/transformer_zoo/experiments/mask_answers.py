@@ -1,107 +1,51 @@
-"""The part of a report about masking: every group measured at every ratio of the mask grid, what was hidden in training, and what may be concluded.
+"""What the mask grid answers: losses and scores over the ratio that was trained at, what was really hidden and at what cost, and in one
+paragraph what may be concluded.
 
-It stands in any report whose runs were measured on the grid; nothing else about them is asked.
+It stands in any report with a grid of several groups; nothing else about the runs is asked.
 """
 
 import math
-import re
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from transformer_zoo.experiments.page import heat_table, table
+from transformer_zoo.experiments.grids import Grid, grids
+from transformer_zoo.experiments.page import table
 from transformer_zoo.experiments.results import Group, differing_keys, higher_is_better, mean_and_deviation
 from transformer_zoo.experiments.statistics import paired
 from transformer_zoo.experiments.svg import Series, line_chart
 from transformer_zoo.experiments.tables import size_text, spread_text
 
-_CELL = re.compile(r"(?P<split>[^/]+)/mask_grid/(?P<ratio>[0-9.]+)/loss")
 LEDGER = ("masking/selected", "masking/shown_as_mask", "masking/random", "masking/kept", "masking/predicted")
 """Shares of the tokens that a run's summary tells."""
 BASELINE = 0.15
 """What everybody compares with."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Grid:
-    """The losses of groups at the ratios that all of them were measured at."""
-
-    groups: Sequence[Group]
-    split: str
-    ratios: Sequence[str]
-
-    def metric(self, ratio: str) -> str:
-        return f"{self.split}/mask_grid/{ratio}/loss"
-
-    def by_seed(self, group: Group, ratio: str) -> dict[Any, float]:
-        """Seed → loss of the finished runs."""
-        name = self.metric(ratio)
-        return {run.seed: run.final()[name] for run in group.finished if name in run.final()}
-
-    def mean(self, group: Group, ratio: str) -> float:
-        return mean_and_deviation(group.values(self.metric(ratio)))[0]
-
-    def best(self, ratio: str) -> int:
-        """The number of the group with the lowest mean loss at a ratio."""
-        return min(range(len(self.groups)), key=lambda number: self.mean(self.groups[number], ratio))
+def grid_to_compare(groups: Sequence[Group]) -> Grid | None:
+    """The first grid on which at least two groups were asked for the same tokens."""
+    return next((grid for grid in grids(groups) if len(grid.groups) > 1 and grid.same_masks), None)
 
 
-def grid_of(groups: Sequence[Group]) -> Grid | None:
-    """What the groups' runs tell of the mask grid; None where fewer than two groups have a ratio in common."""
-    measured = []
-    for group in groups:
-        found = {name for run in group.finished for name in run.final() if _CELL.fullmatch(name)}
-        if found:
-            measured.append((group, found))
-    if len(measured) < 2:
-        return None
-    common = set.intersection(*(found for _, found in measured))
-    cells = sorted((match["split"], float(match["ratio"]), match["ratio"]) for name in common if (match := _CELL.fullmatch(name)))
-    if not cells:
-        return None
-    split = cells[-1][0]  # the validation split where there are several
-    return Grid(groups=[group for group, _ in measured], split=split, ratios=[ratio for one, _, ratio in cells if one == split])
-
-
-def mask_grid_section(groups: Sequence[Group]) -> str:
-    """HTML; empty where there is no grid to show."""
-    grid = grid_of(groups)
+def answers_section(groups: Sequence[Group]) -> str:
+    """HTML; empty where there is nothing to compare."""
+    grid = grid_to_compare(groups)
     if grid is None:
         return ""
-    parts = [_matrix(grid), _charts(grid), _ledger(grid), f"<blockquote>{escape(conclusion(grid))}</blockquote>"]
-    return f"<section><h2>Trained at × evaluated at</h2>{''.join(part for part in parts if part)}</section>"
+    parts = [f"<blockquote>{escape(conclusion(grid))}</blockquote>", _charts(grid), _ledger(grid)]
+    return f"<section><h2>What the grid says</h2>{''.join(parts)}</section>"
 
 
-def mask_grid_text(groups: Sequence[Group]) -> str:
-    """The matrix and the conclusion as Markdown; empty where there is no grid."""
-    grid = grid_of(groups)
-    if grid is None:
-        return ""
-    lines = [f"| loss ({grid.split}) | " + " | ".join(f"at {_percent(ratio)}" for ratio in grid.ratios) + " |"]
-    lines.append("|---|" + "---:|" * len(grid.ratios))
-    best = {ratio: grid.best(ratio) for ratio in grid.ratios}
-    for number, group in enumerate(grid.groups):
-        cells = [spread_text(*mean_and_deviation(group.values(grid.metric(ratio)))) for ratio in grid.ratios]
-        cells = [f"**{cell}**" if best[ratio] == number else cell for ratio, cell in zip(grid.ratios, cells, strict=True)]
-        lines.append(f"| {group.label.replace('|', chr(92) + '|')} | {' | '.join(cells)} |")
-    return "\n".join([*lines, "", conclusion(grid), ""])
+def answers_md(groups: Sequence[Group]) -> str:
+    """The conclusion as Markdown; empty where there is nothing to compare."""
+    grid = grid_to_compare(groups)
+    return "" if grid is None else f"\n{conclusion(grid)}\n"
 
 
-def _matrix(grid: Grid) -> str:
-    """Cells are shaded by how far they lie above the best of their column."""
-    texts, excess = [], []
-    best = {ratio: grid.mean(grid.groups[grid.best(ratio)], ratio) for ratio in grid.ratios}
-    for group in grid.groups:
-        texts.append([spread_text(*mean_and_deviation(group.values(grid.metric(ratio)))) for ratio in grid.ratios])
-        excess.append([grid.mean(group, ratio) - best[ratio] for ratio in grid.ratios])
-    header = ["trained", *(f"at {_percent(ratio)}" for ratio in grid.ratios)]
-    note = (
-        f'<p class="soft">Loss in nats per hidden token on the {escape(grid.split)} split, mean ± sample standard deviation; every hidden token is '
-        "shown as [MASK], and the hidden positions are the same for all. The darker, the further above the best of its column.</p>"
-    )
-    return note + heat_table(header, [group.label for group in grid.groups], texts, excess)
+def _by_seed(group: Group, metric: str) -> dict[Any, float]:
+    """Seed → value of the finished runs."""
+    return {run.seed: run.final()[metric] for run in group.finished if metric in run.final()}
 
 
 # --- over the ratio that was trained at ---------------------------------------------------------------------------------------------------
@@ -133,7 +77,7 @@ def _charts(grid: Grid) -> str:
         return ""
     axis, lines = found
     scores = dict.fromkeys(name for group in grid.groups for run in group.finished for name in run.measured_scores())
-    charts = [(f"loss at {_percent(ratio)}", grid.metric(ratio)) for ratio in grid.ratios] + [(name, name) for name in scores]
+    charts = [(f"loss at {_percent(ratio)}", grid.metric(ratio, "loss")) for ratio in grid.ratios] + [(name, name) for name in scores]
     figures = ""
     for title, metric in charts:
         series = [_over_ratio(name or axis, points, metric, colour) for colour, (name, points) in enumerate(lines)]
@@ -179,25 +123,29 @@ def conclusion(grid: Grid) -> str:
     base = _baseline(grid)
     sentences = []
     for ratio in grid.ratios:
-        winner = grid.groups[grid.best(ratio)]
-        sentence = f"Evaluated at {_percent(ratio)}, {winner.label} has the lowest mean loss ({grid.mean(winner, ratio):.4g})"
-        sentences.append(sentence + _against(grid.by_seed(base, ratio), grid.by_seed(winner, ratio), base.label, winner is base, "nats") + ".")
+        winner, metric = _best(grid, ratio), grid.metric(ratio, "loss")
+        sentence = f"Evaluated at {_percent(ratio)}, {winner.label} has the lowest mean loss ({_mean(winner.values(metric)):.4g})"
+        sentences.append(sentence + _against(_by_seed(base, metric), _by_seed(winner, metric), base.label, winner is base, "nats") + ".")
     for name in dict.fromkeys(name for group in grid.groups for run in group.finished for name in run.measured_scores()):
         sign = -1 if higher_is_better(name) else 1
         told = {id(group): _mean(group.values(name)) for group in grid.groups}
         winner = min(grid.groups, key=lambda group: sign * told[id(group)] if math.isfinite(told[id(group)]) else math.inf)
-        values = [{run.seed: run.final()[name] for run in group.finished if name in run.final()} for group in (base, winner)]
+        values = [_by_seed(group, name) for group in (base, winner)]
         sentences.append(f"In {name}, {winner.label} is best ({told[id(winner)]:.4g}){_against(*values, base.label, winner is base, '')}.")
     fewest = min(len(group.finished) for group in grid.groups)
     if fewest == 1:
         sentences.append("With one run in a group nothing is known of chance: no difference here is more than an observation.")
-    best = {grid.groups[grid.best(ratio)].label for ratio in grid.ratios}
-    if len(best) > 1:
+    if len({_best(grid, ratio).label for ratio in grid.ratios}) > 1:
         sentences.append("Which group is best depends on the ratio it is evaluated at, so a loss at one ratio alone answers nothing.")
     sentences.append(
         "This holds for this model, this text and this budget; losses at a ratio are not scores of a task, and longer training may change the order."
     )
     return " ".join(sentences)
+
+
+def _best(grid: Grid, ratio: str) -> Group:
+    """The group with the lowest mean loss at a ratio."""
+    return min(grid.groups, key=lambda group: _mean(group.values(grid.metric(ratio, "loss"))))
 
 
 def _baseline(grid: Grid) -> Group:
@@ -207,7 +155,7 @@ def _baseline(grid: Grid) -> Group:
     return next((group for ratio, group in points if math.isclose(ratio, BASELINE)), grid.groups[0])
 
 
-def _against(base: dict[Any, float], winner: dict[Any, float], label: str, same: bool, unit: str) -> str:
+def _against(base: Mapping[Any, float], winner: Mapping[Any, float], label: str, same: bool, unit: str) -> str:
     if same:
         return ""
     difference = paired(base, winner)
