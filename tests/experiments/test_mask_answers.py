@@ -41,7 +41,7 @@ def test_nothing_is_said_where_there_is_nothing_to_compare() -> None:
     assert answers_section(groups(2)[:1]) == "", "one group makes no comparison"
     other = groups(2)
     for run_ in other[1].runs:
-        run_.summary["notes"] = {name: "another" for name in run_.summary["notes"]}
+        run_.summary["notes"] = dict.fromkeys(run_.summary["notes"], "another")
     assert answers_md(other) == "", "they were asked for other tokens"
 
 
