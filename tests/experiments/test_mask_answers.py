@@ -20,7 +20,8 @@ def run(trained: float, seed: int, losses: dict[float, float], *, size: str = "t
         status="done",
         config={"objective.mask_ratio": trained, "recipe.size": size, "model.d_model": {"tiny": 128}.get(size, 256), "seed": seed},
         summary={
-            "metrics": {"final": final | {"masking/predicted": trained}},
+            "metrics": {"final": final},
+            "ledger": {"masking/predicted": trained, "masking/predicted_tokens": 5000},
             "notes": {f"validation/mask_grid/{ratio}/positions_sha256": "the same" for ratio in losses},
             "tokens": 100,
             "flops": 1e9,
@@ -57,7 +58,7 @@ def test_a_difference_is_told_with_its_interval_and_judged() -> None:
     text = conclusion(grid)
     assert "Evaluated at 15%, objective.mask_ratio=0.15 has the lowest mean loss (2.011)." in text, "the baseline itself is compared with nothing"
     assert "Evaluated at 40%, objective.mask_ratio=0.4 has the lowest mean loss" in text
-    assert "-0.497 nats against objective.mask_ratio=0.15 (95% interval ± 0.0062 over 3 pairs: beyond chance)" in text
+    assert "-0.498 nats against objective.mask_ratio=0.15 (95% interval ± 0.0062 over 3 pairs: beyond chance)" in text
     assert "Which group is best depends on the ratio it is evaluated at" in text
 
 
@@ -113,6 +114,7 @@ def test_the_page_shows_what_was_hidden_and_what_it_cost() -> None:
     page = answers_section(groups(2))
     assert "What was hidden in training, and what it cost" in page
     assert "<td>0.1500</td>" in page
+    assert "<td>5k</td>" in page
     assert "<td>1G</td>" in page
 
 

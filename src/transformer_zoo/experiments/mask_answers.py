@@ -17,8 +17,15 @@ from transformer_zoo.experiments.statistics import paired
 from transformer_zoo.experiments.svg import Series, line_chart
 from transformer_zoo.experiments.tables import size_text, spread_text
 
-LEDGER = ("masking/selected", "masking/shown_as_mask", "masking/random", "masking/kept", "masking/predicted")
-"""Shares of the tokens that a run's summary tells."""
+LEDGER = {
+    "masking/selected": "hidden",
+    "masking/predicted": "predicted",
+    "masking/shown_as_mask": "as [MASK]",
+    "masking/shown_as_random": "as random",
+    "masking/shown_as_is": "as is",
+    "masking/predicted_tokens": "predicted tokens",
+}
+"""What the summaries of runs tell of their masks: shares of the ordinary tokens, shares of the hidden ones, and a number."""
 BASELINE = 0.15
 """What everybody compares with."""
 
@@ -101,14 +108,19 @@ def _over_ratio(label: str, points: Sequence[tuple[float, Group]], metric: str, 
 
 def _ledger(grid: Grid) -> str:
     """What training really hid, and what it cost."""
-    names = [name for name in LEDGER if any(name in run.final() for group in grid.groups for run in group.finished)]
-    header = ["trained", *(name.removeprefix("masking/").replace("_", " ") for name in names), "predicted tokens", "tokens", "FLOPs"]
+    names = [name for name in LEDGER if any(_told(group, name) for group in grid.groups)]
     lines = []
     for group in grid.groups:
-        shares = [spread_text(_mean(group.values(name)), None) for name in names]
-        predicted = size_text(_mean(group.values("masking/predicted_tokens")))
-        lines.append([group.label, *shares, predicted, size_text(_mean(group.sizes("tokens"))), size_text(_mean(group.sizes("flops")))])
-    return f"<h3>What was hidden in training, and what it cost</h3>{table(header, lines)}"
+        told = [_mean(_told(group, name)) for name in names]
+        cells = [size_text(value) if name.endswith("_tokens") else spread_text(value, None) for name, value in zip(names, told, strict=True)]
+        lines.append([group.label, *cells, size_text(_mean(group.sizes("tokens"))), size_text(_mean(group.sizes("flops")))])
+    shown = table(["trained", *(LEDGER[name] for name in names), "tokens", "FLOPs"], lines)
+    return f"<h3>What was hidden in training, and what it cost</h3>{shown}"
+
+
+def _told(group: Group, name: str) -> list[float]:
+    """A figure of the ledger in the finished runs."""
+    return [float(run.summary["ledger"][name]) for run in group.finished if name in (run.summary.get("ledger") or {})]
 
 
 def _mean(values: Sequence[float]) -> float:
