@@ -51,6 +51,8 @@ class EvaluationContext:
     """Around every forward: the precision."""
     guard: Callable[[Iterable[Any]], Iterable[Any]] = _unwatched
     """Around every loop over batches; may end it with an error, for example because a signal came."""
+    untrained: Callable[[int], nn.Module] | None = None
+    """A model like that of a finished run with weights drawn anew from a seed; None while the run itself is trained."""
     fine_tune: Callable[[FineTuning], tuple[nn.Module, "EvaluationContext"]] | None = None
     """Trains a copy of a finished run's model and gives it with a context of its own; None while the run itself is trained."""
 

@@ -47,8 +47,11 @@ class ProbeConfig(AnnotatedEvaluationConfig):
     """Steps of the solver after which a probe is taken as it is, which is logged."""
     selection_share: Ratio = 0.2
     """Share of the training texts that probes are not fitted on: they choose the best layer."""
+    random_weights: bool = False
+    """Whether a model like the run's with newly drawn weights is probed too, in the same way: what the run has learned is what it tells beyond that
+    one, since random vectors for words already tell which words a text has."""
     seed: NaturalInt = 0
-    """Fixes which these are."""
+    """Fixes which texts choose the layer, and the newly drawn weights."""
 
     def build(self, context: EvaluationContext) -> "ProbeEvaluation":
         return ProbeEvaluation(self, context)
@@ -68,7 +71,8 @@ class ProbeEvaluation(Evaluation):
     - `probe/layer_<n>/accuracy` and, in tagging, `probe/layer_<n>/f1`;
     - `probe/best_layer`, the one that scored best on the rest of the training split (in tagging by F1), so that nothing is chosen by the figures
       that are reported; `probe/accuracy` and `probe/f1` are that layer's;
-    - `probe/majority`, the accuracy of always saying what training has most of.
+    - `probe/majority`, the accuracy of always saying what training has most of;
+    - `probe/random_weights/…`, if asked for: accuracy, F1 and best layer of newly drawn weights.
 
     With several processes each does all of it.
     """
@@ -81,10 +85,24 @@ class ProbeEvaluation(Evaluation):
         self.training = self.annotated.reader("train", framed=needs.framed)
         self.held_out = self.annotated.reader(config.split, framed=needs.framed)
         self.scorer = Scorer(task=self.annotated.task, names=self.annotated.names)
+        self.untrained = context.untrained if config.random_weights else None
+        if config.random_weights and context.untrained is None:
+            raise ConfigError("evaluation.random_weights draws a finished run's model anew: transformer-zoo evaluate run=RUN evaluation=probe")
         self.begins = needs.batch is not TranslationBatch
         """Whether rows as the run was trained on begin with the begin token; the sources of translations do not."""
 
     def report(self, model: nn.Module) -> EvaluationReport:
+        best, by_layer, note = self._probed(model)
+        metrics: dict[str, float] = dict(best)
+        if self.untrained is not None:
+            metrics |= {
+                f"random_weights/{name}": value for name, value in self._probed(self.untrained(self.config.seed))[0].items() if name != "majority"
+            }
+        metrics |= {f"layer_{layer}/{name}": value for layer, scores in enumerate(by_layer) for name, value in scores.items()}
+        return EvaluationReport(metrics={f"{self.config.split}/probe/{name}": value for name, value in metrics.items()}, notes={"probe": note})
+
+    def _probed(self, model: nn.Module) -> tuple[dict[str, float], list[dict[str, float]], str]:
+        """The figures of the best layer, those of every layer, and a note."""
         stack = self._stack(model)
         training, held_out = self._features(model, stack, self.training), self._features(model, stack, self.held_out)
         fitted = self._fitted(training.answers)
@@ -98,13 +116,8 @@ class ProbeEvaluation(Evaluation):
             chosen_by.append(self.scorer.main(self.scorer.scores(probe.tell(states[~fitted]), training.answers.where(~fitted))))
             by_layer.append(self.scorer.scores(probe.tell(unseen), held_out.answers))
         best = int(np.argmax(chosen_by))  # the lowest of equals
-        metrics: dict[str, float] = dict(by_layer[best])
-        metrics |= {"best_layer": best, "majority": self.scorer.majority(training.answers.where(fitted), held_out.answers)}
-        metrics |= {f"layer_{layer}/{name}": value for layer, scores in enumerate(by_layer) for name, value in scores.items()}
-        prefix = f"{self.config.split}/probe"
-        return EvaluationReport(
-            metrics={f"{prefix}/{name}": value for name, value in metrics.items()}, notes={"probe": self._note(fitted, held_out.answers)}
-        )
+        majority = self.scorer.majority(training.answers.where(fitted), held_out.answers)
+        return by_layer[best] | {"best_layer": best, "majority": majority}, by_layer, self._note(fitted, held_out.answers)
 
     def _stack(self, model: Any) -> Stack:
         """The stack that reads texts, if rows fit it."""

@@ -337,6 +337,13 @@ class LoadedRun(LoadedModel):
         data = build_data(self.config.data, self.config.tokenizer, needs=needs, cache_dir=assemble.cache_folder(), tokenizer=self.tokenizer)
         return data, assemble.build_objective(self.config.objective, data, data.vocabulary)
 
+    def untrained(self, seed: int) -> Model:
+        """The same model with weights drawn anew; torch's global generator is left as it was."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = assemble.build_model(self.model_config, self.tokenizer.vocabulary.size, self.heads)
+        return model.to(self.device).eval()
+
     def evaluation_context(self) -> EvaluationContext:
         """What evaluations of it work on."""
         data, objective = self.context()
@@ -419,7 +426,7 @@ def evaluate_run(path: Path, evaluation: EvaluationConfig, *, device: str = "aut
     """`{"metrics": …, "notes": …}` of one evaluation of a run; the same to the last digit every time."""
     run = load_run(path, device=device, checkpoint=checkpoint)
     context = run.evaluation_context()
-    context.fine_tune = partial(_fine_tuned, run)
+    context.untrained, context.fine_tune = run.untrained, partial(_fine_tuned, run)
     report = evaluation.build(context).report(run.model)
     return {"metrics": report.metrics, "notes": report.notes}
 
