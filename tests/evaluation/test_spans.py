@@ -24,8 +24,8 @@ def test_spans(tags: str, found: set[tuple[str, int, int]]) -> None:
 
 
 def test_a_span_counts_whole_or_not_at_all() -> None:
-    gold = ["B-a I-a O B-b".split(), "B-b O".split()]
-    told = ["B-a O O B-b".split(), "B-a O".split()]  # too short; right; of another kind
+    gold = [["B-a", "I-a", "O", "B-b"], ["B-b", "O"]]
+    told = [["B-a", "O", "O", "B-b"], ["B-a", "O"]]  # too short; right; of another kind
     assert span_f1(gold, told) == pytest.approx(2 * 1 / (3 + 3))
     assert span_f1(gold, gold) == 1.0
     assert span_f1([["O"]], [["O"]]) == 0.0
