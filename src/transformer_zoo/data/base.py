@@ -86,6 +86,10 @@ class Source(ABC):
         """The words of a text and the numbers of their tags."""
         raise _not_given(self, Form.TAGGED)
 
+    def annotations(self) -> tuple[Form, ...]:
+        """What its training rows hold classes of: whole texts (LABELLED), words (TAGGED), both or neither. May look at the first row."""
+        return ()
+
     @property
     def label_names(self) -> list[str] | None:
         """The classes of a labelled data set."""

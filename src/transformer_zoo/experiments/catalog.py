@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from transformer_zoo.data import hub_data, labelled_data, parallel_data, pocket_data, text_data, tokenizers
 from transformer_zoo.errors import ConfigError
-from transformer_zoo.evaluation import bleu, loss, mask_grid, pseudo_perplexity
+from transformer_zoo.evaluation import bleu, fine_tune, loss, mask_grid, probe, pseudo_perplexity
 from transformer_zoo.generation import beam, greedy, sampling
 from transformer_zoo.layers import blocks, embeddings, feedforward, heads, initialization, norms, positions, stacks
 from transformer_zoo.layers.attention import auto, bigbird, flex, kernels, longformer, multihead
@@ -95,11 +95,13 @@ SLOTS: dict[str, dict[str, type[Config]]] = {
         "mask_grid": mask_grid.MaskGridConfig,
         "pseudo_perplexity": pseudo_perplexity.PseudoPerplexityConfig,
         "bleu": bleu.BleuConfig,
+        "probe": probe.ProbeConfig,
+        "fine_tune": fine_tune.FineTuneConfig,
     },
     "generation": {"greedy": greedy.GreedyConfig, "sampling": sampling.SamplingConfig, "beam": beam.BeamConfig},
 }
 
-ALSO_CHOSEN_AS = {"model/attention/qk_norm": "model/norm"}
+ALSO_CHOSEN_AS = {"model/attention/qk_norm": "model/norm", "evaluation/data": "data"}
 """Groups that fill a slot of another name: group → slot."""
 
 _registered: dict[str, dict[str, type[Config]]] = {}
