@@ -60,6 +60,11 @@ def check(config: ExperimentConfig) -> None:
             f"{objective} has a model write what it read, which data.packing=document_mask cannot keep inside a document: choose "
             "data.packing=separate or concatenate"
         )
+    if needs.reorders and config.data.packing == "document_mask":
+        problems.append(
+            f"{objective} moves the middle of a row to its end, which data.packing=document_mask cannot keep inside a document: choose "
+            "data.packing=separate or concatenate"
+        )
     if config.final_evaluation is not None and config.training.parallel == "fsdp":
         problems.append(
             "final_evaluation needs whole weights, which training.parallel=fsdp cuts up: leave it out and run `transformer-zoo evaluate` afterwards"

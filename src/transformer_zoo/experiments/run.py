@@ -397,6 +397,8 @@ def load_run(path: Path, *, device: str = "auto", checkpoint: str = "best") -> L
             window=config.data.sequence_length,
             start=needs.start,
             reads_specials=needs.batch is not TranslationBatch,  # a text with [MASK] or sentinels in it
+            reads_sentinels=needs.sentinels > 0,
+            prefix=needs.prefix,
         ),
         wants=wants_of(config.model, heads),
         origin=f"trained with objective={kind_of(type(config.objective))}",
