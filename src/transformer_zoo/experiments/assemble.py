@@ -161,6 +161,18 @@ def build_objective(config: ObjectiveConfig, data: DataModule, vocabulary: Vocab
     Raises:
         ConfigError: the tokenizer lacks a special token that the objective needs, or the data has no classes.
     """
+    needs, problems = config.needs(), vocabulary_problems(config, vocabulary)
+    kinds = {need.kind for need in needs.heads.values() if need.waits_for_classes}
+    names = data.label_names if "sequence" in kinds else data.tag_names if "token" in kinds else None
+    if kinds & {"sequence", "token"} and not names:
+        problems.append(f"objective={kind_of(type(config))} needs classes, and the data names none: use data=labelled or data=pocket")
+    if problems:
+        raise ConfigError(*problems)
+    return config.build(vocabulary=vocabulary, n_classes=len(names) if names else None)
+
+
+def vocabulary_problems(config: ObjectiveConfig, vocabulary: Vocabulary) -> list[str]:
+    """What an objective misses in a tokenizer."""
     needs, specials, name = config.needs(), vocabulary.specials, f"objective={kind_of(type(config))}"
     way_out = "train a tokenizer, or choose another tokenizer.path"
     problems = []
@@ -168,14 +180,23 @@ def build_objective(config: ObjectiveConfig, data: DataModule, vocabulary: Vocab
         problems.append(f"{name} hides tokens, but the tokenizer has no mask token: {way_out}")
     if needs.framed and (specials.cls is None or specials.sep is None):
         problems.append(f"{name} frames rows by [CLS] and [SEP], which the tokenizer lacks: {way_out}")
-    kinds = {need.kind for need in needs.heads.values() if need.waits_for_classes}
-    names = data.label_names if "sequence" in kinds else data.tag_names if "token" in kinds else None
-    if kinds & {"sequence", "token"} and not names:
-        problems.append(f"{name} needs classes, and the data names none: use data=labelled or data=pocket")
-    problems += [f"{name} {problem}" for problem in config.vocabulary_problems(vocabulary)]
-    if problems:
+    return problems + [f"{name} {problem}" for problem in config.vocabulary_problems(vocabulary)]
+
+
+def check_tokenizer(config: ExperimentConfig) -> None:
+    """Refuses a tokenizer that lacks what the objective needs, where that is known before any text is read: where it is not trained.
+
+    Raises:
+        ConfigError: with all that it lacks.
+        DataError: its file is missing or no tokenizer.
+    """
+    if config.tokenizer.trained:
+        return
+    tokenizer = config.tokenizer.build(())
+    if config.tokenizer.grows:
+        tokenizer = tokenizer.with_sentinels(config.objective.needs().sentinels)
+    if problems := vocabulary_problems(config.objective, tokenizer.vocabulary):
         raise ConfigError(*problems)
-    return config.build(vocabulary=vocabulary, n_classes=len(names) if names else None)
 
 
 def open_data(config: ExperimentConfig) -> DataModule:

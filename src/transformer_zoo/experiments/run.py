@@ -103,6 +103,7 @@ class _Experiment:
         if config.training.threads is not None:
             torch.set_num_threads(config.training.threads)
         self._write_settings()
+        assemble.check_tokenizer(config)
         self.data = self._open_data()
         self.objective = assemble.build_objective(config.objective, self.data, self.data.vocabulary)
         self.model = self._build_model(start)
