@@ -82,7 +82,9 @@ def test_one_batch_is_learned(objective: str, model: str):
         assert losses[-1] < 0.97 * losses[0], losses
 
 
-@pytest.mark.parametrize("model", [pytest.param(model, marks=[] if model in ("bert", "gpt2", "t5", "electra") else [pytest.mark.slow]) for model in MODELS])
+@pytest.mark.parametrize(
+    "model", [pytest.param(model, marks=[] if model in ("bert", "gpt2", "t5", "electra") else [pytest.mark.slow]) for model in MODELS]
+)
 def test_all_others_are_refused_with_their_message(model: str):
     for objective in [objective for objective, other in REFUSED if other == model]:
         with pytest.raises(ConfigError) as error:

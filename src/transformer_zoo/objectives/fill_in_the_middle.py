@@ -85,7 +85,9 @@ class FillInTheMiddle(TokenPrediction):
         ids, valid = batch.token_ids.numpy(), batch.valid.numpy()  # [B,T+1] each
         n_rows, width = ids.shape
         begin, end = self.vocabulary.specials.begin, valid.sum(axis=1)
-        head = (ids[:, 0] == begin).astype(np.int64) if begin is not None else np.zeros(n_rows, dtype=np.int64)  # what begins a document stays in front
+        head = (
+            (ids[:, 0] == begin).astype(np.int64) if begin is not None else np.zeros(n_rows, dtype=np.int64)
+        )  # what begins a document stays in front
         cuts = head[:, None] + np.sort(whole(uniform(batch.rows, "fim: cuts", 2), (np.maximum(end - head, 0) + 1)[:, None]), axis=1)
         coin, order = uniform(batch.rows, "fim: whether and how", 2).T
         cut = (coin < self.rate)[:, None]  # [B,1]

@@ -200,11 +200,16 @@ class Mixture(Objective):
         )
 
     def loss(self, output: ModelOutput, example: Example) -> LossReport:
+        found = self.part_sums(output, example)
+        mixed = (torch.stack(list(found.values())) * example.targets[TERM]).sum()
+        told = {term: found[term].detach() if term in found else mixed.new_zeros(()) for term in self._held_out_weights}
+        return LossReport(sums={TERM: mixed} | told)
+
+    def part_sums(self, output: ModelOutput, example: Example) -> dict[str, Tensor]:
+        """The terms of the part that an example was given to, by their names here and in the order of its weights."""
         name = part_of(example.targets)
         found = self.parts[name].loss(output, stripped(example, name)).sums
-        mixed = (torch.stack([found[term] for term in self.parts[name].weights]) * example.targets[TERM]).sum()
-        told = {f"{name}/{term}": total.detach() for term, total in found.items()}
-        return LossReport(sums={TERM: mixed} | {term: told.get(term, mixed.new_zeros(())) for term in self._held_out_weights})
+        return {f"{name}/{term}": found[term] for term in self.parts[name].weights}
 
     def evaluate(self, output: ModelOutput, example: Example) -> MetricReport:
         name = part_of(example.targets)
@@ -233,7 +238,7 @@ class PartOfMixture(Objective):
         return self.mixture.example(self.name, batch, training=training)
 
     def loss(self, output: ModelOutput, example: Example) -> LossReport:
-        return self.mixture.loss(output, example)
+        return LossReport(sums=self.mixture.part_sums(output, example))
 
     def evaluate(self, output: ModelOutput, example: Example) -> MetricReport:
         return self.mixture.evaluate(output, example)
