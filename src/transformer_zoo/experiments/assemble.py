@@ -21,7 +21,7 @@ from transformer_zoo.layers.attention.kernels import Kernel
 from transformer_zoo.layers.attention.multihead import MultiheadConfig
 from transformer_zoo.models.base import Model, ModelConfig
 from transformer_zoo.objectives.base import Objective, ObjectiveConfig
-from transformer_zoo.records import HeadNeed, Needs, ReplacedTokenInputs, SequenceInputs, TextBatch, TranslationInputs, Vocabulary
+from transformer_zoo.records import HeadNeed, Needs, PairBatch, ReplacedTokenInputs, SequenceInputs, TextBatch, TranslationInputs, Vocabulary
 from transformer_zoo.training.parallel import World
 
 _INPUTS_WORDS = {
@@ -88,6 +88,11 @@ def fit_problems(model_config: ModelConfig, needs: Needs, *, model: str, objecti
         return [
             f"{objective} predicts hidden tokens from both sides, but {model} is causal and sees only what stands before: "
             "choose an encoder such as model=bert, or objective=clm"
+        ]
+    if needs.batch is PairBatch and getattr(getattr(model_config, "embeddings", None), "n_segments", 0) == 1:
+        return [
+            f"{objective} reads pairs of segments, but {model} has a vector for one kind of segment only (model.embeddings.n_segments=1): "
+            "choose model.embeddings.n_segments=2, or 0 so that segments are told apart by [SEP] alone"
         ]
     pooled = any(need.kind in ("pair", "sequence") for need in needs.heads.values())
     if model_config.causal and pooled and getattr(getattr(model_config, "classifier", None), "pooling", None) == "first":
