@@ -28,8 +28,8 @@ def continue_prompts(
 
     `begins_document` sets the token in front that begins a document in training; an empty prompt always has it. Without it a prompt is
     text from anywhere in a document. With `prefix` the tokens of a prompt see each other, as in training by prefixes. With `reads_sentinels` a
-    sentinel spelled in a prompt is that token, and is spelled out in what comes back. `window` is how many tokens are read at once, where that should be fewer than the model can: the
-    length it was trained on, beyond which it knows no positions. A longer text goes on from its last half.
+    sentinel spelled in a prompt is that token, and is spelled out in what comes back. `window` is how many tokens are read at once, where that
+    should be fewer than the model can: the length it was trained on, beyond which it knows no positions. A longer text goes on from its last half.
 
     Raises:
         ConfigError: a prompt is empty and the tokenizer has no token that begins a document.

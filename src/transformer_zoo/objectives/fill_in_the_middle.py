@@ -30,10 +30,11 @@ PSM, SPM = (
 
 @dataclass(kw_only=True)
 class FillInTheMiddleConfig(ObjectiveConfig):
-    """Predict every next token of rows of which a share was cut at two random places and put together anew, the middle last (Bavarian et al. 2022,
-    https://arxiv.org/abs/2207.14255): `<PRE> prefix <SUF> suffix <MID> middle <end>`, or, suffix first, `<PRE> <SUF> suffix <MID> prefix middle <end>`.
-    The three marks are the tokenizer's first sentinels, <extra_id_0> to <extra_id_2>. A row is cut between tokens, when it has its length already (the
-    paper's context level), and becomes four tokens longer than `data.sequence_length`."""
+    """Predict every next token of rows of which a share was cut at two random places and put together anew, the middle last (Bavarian et al.
+    2022, https://arxiv.org/abs/2207.14255): `<PRE> prefix <SUF> suffix <MID> middle <end>` (PSM), or with the suffix first
+    `<PRE> <SUF> suffix <MID> prefix middle <end>` (SPM, the paper's second variant). The three marks are the tokenizer's first sentinels,
+    <extra_id_0> to <extra_id_2>. What is cut is a row, whichever documents stand in it, and between tokens; it becomes four tokens longer than
+    `data.sequence_length`."""
 
     fim_rate: Annotated[float, Range(0, 1, open_minimum=True)] = 0.5
     """Share of rows that are cut; the others are read as they are."""
@@ -50,8 +51,8 @@ class FillInTheMiddleConfig(ObjectiveConfig):
         found = []
         if len(vocabulary.sentinels) < N_SENTINELS:
             found.append(
-                f"marks prefix, suffix and middle by {N_SENTINELS} sentinel tokens (<extra_id_0>, <extra_id_1>, <extra_id_2>), of which the tokenizer "
-                f"has {len(vocabulary.sentinels)}: train a tokenizer, or choose another tokenizer.path"
+                f"marks prefix, suffix and middle by {N_SENTINELS} sentinel tokens (<extra_id_0>, <extra_id_1>, <extra_id_2>), of which the "
+                f"tokenizer has {len(vocabulary.sentinels)}: train a tokenizer, or choose another tokenizer.path"
             )
         return found + ending_problems(vocabulary)
 
@@ -60,9 +61,9 @@ class FillInTheMiddleConfig(ObjectiveConfig):
 
 
 class FillInTheMiddle(TokenPrediction):
-    """Term `fill_in_the_middle`, over every token, the marks included, as in the paper; so the loss is none per token of text, and no perplexity and no
-    bits per byte are told from it. Held-out rows are cut like the others; two metrics tell them apart: `left_to_right_loss`, of rows that were
-    not cut, and `middle_loss`, of middles and the end tokens behind them."""
+    """Term `fill_in_the_middle`, over every token, the marks included, as in the paper; so the loss is none per token of text, and no perplexity
+    and no bits per byte are told from it. Held-out rows are cut like the others; two metrics tell them apart: `left_to_right_loss`, of rows that
+    were not cut, and `middle_loss`, of middles and the end tokens behind them. What begins a document stays in front."""
 
     def __init__(self, config: FillInTheMiddleConfig, vocabulary: Vocabulary) -> None:
         assert vocabulary.specials.end is not None, "the assembly refuses a tokenizer without an end token"
@@ -85,9 +86,7 @@ class FillInTheMiddle(TokenPrediction):
         ids, valid = batch.token_ids.numpy(), batch.valid.numpy()  # [B,T+1] each
         n_rows, width = ids.shape
         begin, end = self.vocabulary.specials.begin, valid.sum(axis=1)
-        head = (
-            (ids[:, 0] == begin).astype(np.int64) if begin is not None else np.zeros(n_rows, dtype=np.int64)
-        )  # what begins a document stays in front
+        head = (ids[:, 0] == begin).astype(np.int64) if begin is not None else np.zeros(n_rows, dtype=np.int64)
         cuts = head[:, None] + np.sort(whole(uniform(batch.rows, "fim: cuts", 2), (np.maximum(end - head, 0) + 1)[:, None]), axis=1)
         coin, order = uniform(batch.rows, "fim: whether and how", 2).T
         cut = (coin < self.rate)[:, None]  # [B,1]

@@ -33,9 +33,10 @@ TERM = "mixture"
 
 @dataclass(kw_only=True)
 class MixtureConfig(ObjectiveConfig):
-    """Objectives over batches: every batch is given to one part, drawn by weight. A batch is what one forward reads, a micro-batch of one process: its
-    first row (seed, epoch, number in the split) decides. So the parts follow each other in the same order for any number of workers and after every
-    restart, and for any number of processes that share the same micro-batches. A row counts the same whichever part reads it."""
+    """Objectives over batches: every batch is given to one part, drawn by weight. A batch is what one forward reads, a micro-batch of one
+    process; its first row (seed, epoch, number in the split) decides. So the parts take the same turns for any number of workers, after every
+    restart, and for any number of processes as long as these cut a step into the same micro-batches. A row counts the same whichever part reads
+    it."""
 
     parts: dict[str, ObjectiveConfig]
     """The objectives, by any name. They must read the same kind of batch and of model."""
@@ -93,8 +94,8 @@ class MixtureConfig(ObjectiveConfig):
         n_sentinels = self.needs().sentinels
         if self.modes and len(vocabulary.sentinels) < n_sentinels:
             found.append(
-                f"marks its modes {', '.join(self._mode_names)} by the sentinel tokens <extra_id_{self._first_mode}> to <extra_id_{n_sentinels - 1}>, "
-                f"but the tokenizer has {len(vocabulary.sentinels)}: train a tokenizer, choose another tokenizer.path, or set objective.modes={{}}"
+                f"marks its modes {', '.join(self._mode_names)} by sentinel tokens up to <extra_id_{n_sentinels - 1}>, of which the tokenizer has "
+                f"{len(vocabulary.sentinels)}: train a tokenizer, choose another tokenizer.path, or leave objective.modes out"
             )
         return found
 
