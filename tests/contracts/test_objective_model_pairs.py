@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -61,6 +62,14 @@ def test_the_tables_name_every_model_and_objective_and_the_quick_pairs_too():
     assert {objective for objective, _ in FIT} == set(OBJECTIVES) == {objective for objective, _ in QUICK}
     assert {model for _, model in QUICK} == set(MODELS)
     assert set(SETTINGS) <= {*OBJECTIVES, *MODELS}
+
+
+def test_the_page_of_objectives_names_every_one_and_every_message():
+    page = (Path(__file__).parents[2] / "docs" / "objectives.md").read_text(encoding="utf-8")
+    assert [name for name in OBJECTIVES if f"\n| `{name}` |" not in page] == []
+    told = ("reads", "is not causal and would see the answer", "predicts hidden tokens from both sides", "has a vector for one kind of segment only")
+    assert len(told) == len(MESSAGES)
+    assert [words for words in told if words not in page] == []
 
 
 @pytest.mark.parametrize(("objective", "model"), [pytest.param(*pair, marks=[] if pair in QUICK else [pytest.mark.slow]) for pair in FIT])
