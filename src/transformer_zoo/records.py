@@ -235,6 +235,11 @@ class Needs:
     reorders: bool = False
     """Tokens of a row change places, whichever document they belong to."""
 
+    @property
+    def hides_tokens(self) -> bool:
+        """Whether a head over the vocabulary predicts hidden tokens from both sides."""
+        return not self.causal and any(need.kind == "vocabulary" for need in self.heads.values())
+
 
 @dataclass(frozen=True, kw_only=True)
 class HeadNeed:
