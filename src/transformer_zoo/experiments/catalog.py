@@ -13,7 +13,19 @@ from transformer_zoo.generation import beam, greedy, sampling
 from transformer_zoo.layers import blocks, embeddings, feedforward, heads, initialization, norms, positions, stacks
 from transformer_zoo.layers.attention import auto, bigbird, flex, kernels, longformer, multihead
 from transformer_zoo.models import decoder, encoder, encoder_decoder, generator_pair
-from transformer_zoo.objectives import causal_lm, classes, combined, denoising, masked_lm, replaced_token, span_corruption, translation
+from transformer_zoo.objectives import (
+    causal_lm,
+    classes,
+    combined,
+    denoising,
+    fill_in_the_middle,
+    masked_lm,
+    mixture,
+    prefix_lm,
+    replaced_token,
+    span_corruption,
+    translation,
+)
 from transformer_zoo.settings import Config
 from transformer_zoo.training import optimizers, schedules, trackers
 
@@ -52,6 +64,8 @@ SLOTS: dict[str, dict[str, type[Config]]] = {
         "mlm_nsp": combined.MaskedPairsConfig,
         "mlm_sop": combined.MaskedOrderConfig,
         "clm": causal_lm.CausalLMConfig,
+        "prefix_lm": prefix_lm.PrefixLMConfig,
+        "fill_in_the_middle": fill_in_the_middle.FillInTheMiddleConfig,
         "replaced_token": replaced_token.ReplacedTokenConfig,
         "denoising": denoising.DenoisingConfig,
         "span_corruption": span_corruption.SpanCorruptionConfig,
@@ -59,6 +73,7 @@ SLOTS: dict[str, dict[str, type[Config]]] = {
         "classification": classes.ClassificationConfig,
         "tagging": classes.TaggingConfig,
         "combined": combined.CombinedConfig,
+        "mixture": mixture.MixtureConfig,
     },
     "data": {
         "pocket": pocket_data.PocketDataConfig,

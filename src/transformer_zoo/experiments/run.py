@@ -107,6 +107,7 @@ class _Experiment:
         if config.training.threads is not None:
             torch.set_num_threads(config.training.threads)
         self._write_settings()
+        assemble.check_tokenizer(config)
         self.data = self._open_data()
         self.objective = assemble.build_objective(config.objective, self.data, self.data.vocabulary)
         self.model = self._build_model(start)
@@ -427,6 +428,8 @@ def load_run(path: Path, *, device: str = "auto", checkpoint: str = "best") -> L
             window=config.data.sequence_length,
             start=needs.start,
             reads_specials=needs.batch is not TranslationBatch,  # a text with [MASK] or sentinels in it
+            reads_sentinels=needs.sentinels > 0,
+            prefix=needs.prefix,
         ),
         wants=wants_of(config.model, heads),
         origin=f"trained with objective={kind_of(type(config.objective))}",
