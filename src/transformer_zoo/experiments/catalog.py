@@ -14,6 +14,7 @@ from transformer_zoo.layers import blocks, embeddings, feedforward, heads, initi
 from transformer_zoo.layers.attention import auto, bigbird, flex, kernels, longformer, multihead
 from transformer_zoo.models import decoder, encoder, encoder_decoder, generator_pair
 from transformer_zoo.objectives import causal_lm, classes, combined, denoising, masked_lm, replaced_token, span_corruption, translation
+from transformer_zoo.objectives.masking import lengths, ratio_schedules, spans, units
 from transformer_zoo.settings import Config
 from transformer_zoo.training import optimizers, schedules, trackers
 
@@ -59,6 +60,20 @@ SLOTS: dict[str, dict[str, type[Config]]] = {
         "classification": classes.ClassificationConfig,
         "tagging": classes.TaggingConfig,
         "combined": combined.CombinedConfig,
+    },
+    "objective/unit": {"token": units.TokenUnitConfig, "whole_word": units.WholeWordUnitConfig, "span": spans.SpanUnitConfig},
+    "objective/unit/lengths": {
+        "geometric": lengths.GeometricLengthsConfig,
+        "poisson": lengths.PoissonLengthsConfig,
+        "fixed": lengths.FixedLengthsConfig,
+        "harmonic": lengths.HarmonicLengthsConfig,
+    },
+    "objective/ratio_schedule": {
+        "constant": ratio_schedules.ConstantRatioConfig,
+        "linear": ratio_schedules.LinearRatioConfig,
+        "cosine": ratio_schedules.CosineRatioConfig,
+        "steps": ratio_schedules.StepsRatioConfig,
+        "uniform": ratio_schedules.UniformRatioConfig,
     },
     "data": {
         "pocket": pocket_data.PocketDataConfig,
