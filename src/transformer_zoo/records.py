@@ -248,6 +248,11 @@ class Needs:
     progress: bool = False
     """The rows of training batches say which share of the budget is spent, which needs a budget that is not in seconds."""
 
+    @property
+    def hides_tokens(self) -> bool:
+        """Whether a head over the vocabulary predicts hidden tokens from both sides."""
+        return not self.causal and any(need.kind == "vocabulary" for need in self.heads.values())
+
 
 @dataclass(frozen=True, kw_only=True)
 class HeadNeed:

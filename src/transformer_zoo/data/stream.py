@@ -233,18 +233,11 @@ class ExampleMaker:
         ]
 
 
-def evaluation_examples(
-    reader: Reader,
-    prepare: Prepare,
-    *,
-    batch_size: int,
-    rank: int = 0,
-    world_size: int = 1,
-    max_samples: int | None = None,
-    seed: int = 0,
-) -> Iterator[Example]:
+def evaluation_batches(
+    reader: Reader, *, batch_size: int, rank: int = 0, world_size: int = 1, max_samples: int | None = None, seed: int = 0
+) -> Iterator[Batch]:
     """Every sample once, in a fixed order (by length where lengths differ, so that little is padded), the same in every evaluation:
-    rows belong to epoch 0 and `seed`. `max_samples` takes that many, evenly spread. All ranks get the same number of examples.
+    rows belong to epoch 0 and `seed`. `max_samples` takes that many, evenly spread. All ranks get the same number of batches.
 
     Raises:
         ConfigError: there are fewer samples than ranks.
@@ -256,7 +249,21 @@ def evaluation_examples(
     lengths = reader.lengths[chosen]
     chosen = chosen[np.argsort(lengths, kind="stable")] if lengths.min() != lengths.max() else chosen
     n_batches = math.ceil(math.ceil(len(chosen) / world_size) / batch_size)
-    make = ExampleMaker(reader, prepare, seed)
     mine = chosen[rank::world_size]
     for part in np.array_split(mine, min(n_batches, len(chosen) // world_size)):
-        yield make(_Step([(np.zeros(len(part), dtype=np.int64), part, None)]))[0]
+        yield reader.batch(part, make_rows(seed, np.zeros(len(part), dtype=np.int64), part))
+
+
+def evaluation_examples(
+    reader: Reader,
+    prepare: Prepare,
+    *,
+    batch_size: int,
+    rank: int = 0,
+    world_size: int = 1,
+    max_samples: int | None = None,
+    seed: int = 0,
+) -> Iterator[Example]:
+    """What an objective makes of `evaluation_batches`."""
+    batches = evaluation_batches(reader, batch_size=batch_size, rank=rank, world_size=world_size, max_samples=max_samples, seed=seed)
+    return map(prepare, batches)

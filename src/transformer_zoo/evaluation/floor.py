@@ -1,18 +1,21 @@
 """The best possible loss on the built-in language: what a reader who knows the language loses on the very tokens a model is scored on.
 
-The held-out windows are those of the `loss` evaluation, prepared by the objective itself; which positions count is read from the
-example, so an objective needs no entry here. A floor exists where every token is a whole word of the language (`tokenizer=word`) and
-no window crosses documents.
+`best_possible` reads the held-out windows of the `loss` evaluation, prepared by the objective itself; which positions count is read from
+the example, so an objective needs no entry here. `HiddenWordFloor` is told which words are hidden. A floor exists where every token is a
+whole word of the language (`tokenizer=word`) and no window crosses documents.
 """
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from transformer_zoo.data.module import DataModule
 from transformer_zoo.data.pocket import PocketLanguage
 from transformer_zoo.data.pocket.floors import HIDDEN, PADDING, Floors
 from transformer_zoo.data.pocket_data import PocketSource
@@ -28,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 _NO_WORD = -3
 """A token that is no word of the language."""
+_NO_MASK = -1
+"""The mask token of a tokenizer that has none."""
 
 TermSums = dict[str, tuple[float, int]]
 """Loss term → (sum of nats, how many were scored)."""
@@ -80,6 +85,33 @@ def _named(totals: Mapping[str, tuple[float, int]], weights: Mapping[str, float]
     return {f"{split}/{name}": value for name, value in floors.items()}
 
 
+class HiddenWordFloor:
+    """The best possible loss of words that somebody else has hidden in windows of running text."""
+
+    def __init__(self, language: PocketLanguage, tokenizer: Tokenizer) -> None:
+        self._reference = _Reference(language, tokenizer)
+        self._known = True
+
+    @classmethod
+    def of(cls, data: DataModule) -> Self | None:
+        """None where the text is not the built-in language."""
+        return cls(data.source.language, data.tokenizer) if isinstance(data.source, PocketSource) else None
+
+    def __call__(self, batch: TextBatch, hidden: np.ndarray) -> float:
+        """Nats of the `hidden` [B,T] words of a batch, added up; NaN where no floor is known, from then on for all batches."""
+        if not self._known:
+            return math.nan
+        try:
+            nats, _ = _hidden_words(self._reference, batch, batch.token_ids.masked_fill(torch.from_numpy(hidden), self._reference.mask), hidden)
+            return nats
+        except _NoFloor as reason:
+            logger.info("no best possible loss: %s", reason)
+        except DataError as problem:
+            logger.warning("no best possible loss: %s", problem)
+        self._known = False
+        return math.nan
+
+
 @dataclass
 class _Segments:
     """Rows of word symbols with the places they stand at in the batch."""
@@ -95,6 +127,7 @@ class _Reference:
     def __init__(self, language: PocketLanguage, tokenizer: Tokenizer) -> None:
         self.floors = Floors(language)
         self.specials: SpecialTokens = tokenizer.vocabulary.specials
+        self.mask = _NO_MASK if self.specials.mask is None else self.specials.mask
         spelled = [tokenizer.token(token) for token in range(tokenizer.vocabulary.size)]
         self.source = _numbered(spelled, language.words)
         self.target = _numbered(spelled, language.target_words)
@@ -105,7 +138,7 @@ class _Reference:
     def segments(self, truth: Tensor, shown: Tensor, inside: Tensor, scored: np.ndarray) -> _Segments:
         """The ordinary tokens `inside` [B, T] of rows as they are and as a model sees them, pushed to the left."""
         symbols, where = self.source[truth.numpy()], inside.numpy()
-        is_mask = (shown == self.specials.mask).numpy() if self.specials.mask is not None else np.zeros(truth.shape, dtype=bool)
+        is_mask = (shown == self.mask).numpy()
         if (symbols[where] == _NO_WORD).any():
             raise _NoFloor("tokens are no whole words")
         if (is_mask != scored)[where].any() or (shown != truth).numpy()[where & ~is_mask].any():
@@ -138,23 +171,33 @@ def _text(reference: _Reference, objective: Objective, batch: Batch, example: Ex
     assert isinstance(batch, TextBatch)
     if objective.needs().inputs is not SequenceInputs:
         raise _NoFloor("the model does not read windows of text")
+    term, shape = _only_language_term(objective), batch.token_ids.shape
+    if not objective.needs().causal:
+        return {term: _hidden_words(reference, batch, _seen(example), scored_places(example.targets[term], example.inputs.predict_at, shape))}
+    scored = np.zeros(shape, dtype=bool)
+    ahead = scored_places(example.targets[term], example.inputs.predict_at, (shape[0], shape[1] - 1))
+    scored[:, 1:] = ahead  # position t predicts the token at t + 1
+    segments = reference.segments(batch.token_ids, batch.token_ids, _inside(reference, batch), np.zeros_like(scored))
+    return {term: _at(reference.floors.next_word(segments.truth, _cuts(batch)[0]), segments, scored)}
+
+
+def _hidden_words(reference: _Reference, batch: TextBatch, shown: Tensor, hidden: np.ndarray) -> tuple[float, int]:
+    """The sum of nats of the hidden words of windows that are shown as `shown` [B,T], and their number."""
+    offset, ends_document = _cuts(batch)
+    segments = reference.segments(batch.token_ids, shown, _inside(reference, batch), hidden)
+    return _at(reference.floors.masked_words(segments.shown, segments.truth, offset, ends_document), segments, hidden)
+
+
+def _cuts(batch: TextBatch) -> tuple[np.ndarray, np.ndarray]:
+    """Where windows were cut from their documents: words in front [B], and whether they end with the document [B]."""
     if batch.offset is None or batch.ends_document is None:
         raise _NoFloor("windows cross documents; use data.packing=separate")
-    term = _only_language_term(objective)
-    offset, ends_document = batch.offset.numpy(), batch.ends_document.numpy()
-    inside = batch.valid & ~_is(batch.token_ids, _frame(reference.specials))
-    if objective.needs().causal:
-        width = batch.token_ids.shape[1]
-        scored = np.zeros((len(batch.token_ids), width), dtype=bool)
-        ahead = scored_places(example.targets[term], example.inputs.predict_at, (len(scored), width - 1))
-        scored[:, 1:] = ahead  # position t predicts the token at t + 1
-        segments = reference.segments(batch.token_ids, batch.token_ids, inside, np.zeros_like(scored))
-        losses = reference.floors.next_word(segments.truth, offset)
-    else:
-        scored = scored_places(example.targets[term], example.inputs.predict_at, batch.token_ids.shape)
-        segments = reference.segments(batch.token_ids, _seen(example), inside, scored)
-        losses = reference.floors.masked_words(segments.shown, segments.truth, offset, ends_document)
-    return {term: _at(losses, segments, scored)}
+    return batch.offset.numpy(), batch.ends_document.numpy()
+
+
+def _inside(reference: _Reference, batch: TextBatch) -> Tensor:
+    """[B,T] bool: the words of windows."""
+    return batch.valid & ~_is(batch.token_ids, _frame(reference.specials))
 
 
 def _pairs(reference: _Reference, objective: Objective, batch: Batch, example: Example) -> TermSums:

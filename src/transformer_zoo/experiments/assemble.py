@@ -3,6 +3,7 @@
 Everything here that can be known from the settings alone is checked before anything is read.
 """
 
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,8 @@ from torch.overrides import TorchFunctionMode
 from transformer_zoo.data.base import check_provides
 from transformer_zoo.data.module import DataModule, build_data
 from transformer_zoo.errors import ConfigError
+from transformer_zoo.evaluation.base import EvaluationConfig
+from transformer_zoo.evaluation.mask_grid import MaskGridConfig
 from transformer_zoo.experiments.catalog import kind_of
 from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.layers.attention.kernels import Kernel
@@ -23,6 +26,11 @@ from transformer_zoo.models.base import Model, ModelConfig
 from transformer_zoo.objectives.base import Objective, ObjectiveConfig
 from transformer_zoo.records import HeadNeed, Needs, ReplacedTokenInputs, SequenceInputs, TextBatch, TranslationInputs, Vocabulary
 from transformer_zoo.training.parallel import World
+
+logger = logging.getLogger(__name__)
+
+FINAL_SAMPLES = 256
+"""Held-out samples of the mask grid at the end of a run, where `evaluation.max_samples` names no number."""
 
 _INPUTS_WORDS = {
     SequenceInputs: "one sequence",
@@ -73,6 +81,17 @@ def check(config: ExperimentConfig) -> None:
         raise ConfigError(*problems)
 
 
+def usual_final_evaluation(config: ExperimentConfig) -> EvaluationConfig | None:
+    """What is measured at the end where nobody chose: the mask grid on a sample of the split, for an objective that hides tokens of running text."""
+    if not config.objective.needs().hides_tokens or TextBatch not in config.data.provides():
+        return None
+    if config.training.parallel == "fsdp":
+        logger.info("no mask grid at the end, since training.parallel=fsdp cuts up the weights: run `transformer-zoo evaluate` afterwards")
+        return None
+    watched = config.evaluation
+    return MaskGridConfig(split=watched.split, batch_size=watched.batch_size, max_samples=watched.max_samples or FINAL_SAMPLES)
+
+
 def fit_problems(model_config: ModelConfig, needs: Needs, *, model: str, objective: str) -> list[str]:
     """Why a model cannot be trained with an objective; empty where it can."""
     if model_config.accepts is not needs.inputs:
@@ -84,7 +103,7 @@ def fit_problems(model_config: ModelConfig, needs: Needs, *, model: str, objecti
             f"{objective} predicts the next token, but {model} is not causal and would see the answer: choose a decoder such as model=gpt2, "
             "or objective=mlm"
         ]
-    if model_config.causal and not needs.causal and "vocabulary" in needs.heads:
+    if model_config.causal and needs.hides_tokens:
         return [
             f"{objective} predicts hidden tokens from both sides, but {model} is causal and sees only what stands before: "
             "choose an encoder such as model=bert, or objective=clm"
@@ -164,7 +183,7 @@ def build_objective(config: ObjectiveConfig, data: DataModule, vocabulary: Vocab
     needs, specials, name = config.needs(), vocabulary.specials, f"objective={kind_of(type(config))}"
     way_out = "train a tokenizer, or choose another tokenizer.path"
     problems = []
-    if "vocabulary" in needs.heads and not needs.causal and specials.mask is None:
+    if needs.hides_tokens and specials.mask is None:
         problems.append(f"{name} hides tokens, but the tokenizer has no mask token: {way_out}")
     if needs.framed and (specials.cls is None or specials.sep is None):
         problems.append(f"{name} frames rows by [CLS] and [SEP], which the tokenizer lacks: {way_out}")

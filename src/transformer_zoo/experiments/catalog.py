@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from transformer_zoo.data import hub_data, labelled_data, parallel_data, pocket_data, text_data, tokenizers
 from transformer_zoo.errors import ConfigError
-from transformer_zoo.evaluation import bleu, loss
+from transformer_zoo.evaluation import bleu, loss, mask_grid, pseudo_perplexity
 from transformer_zoo.generation import beam, greedy, sampling
 from transformer_zoo.layers import blocks, embeddings, feedforward, heads, initialization, norms, positions, stacks
 from transformer_zoo.layers.attention import auto, bigbird, flex, kernels, longformer, multihead
@@ -105,7 +105,12 @@ SLOTS: dict[str, dict[str, type[Config]]] = {
         "constant": schedules.ConstantConfig,
     },
     "tracker": {"jsonl": trackers.JSONLConfig, "wandb": trackers.WandbConfig, "tensorboard": trackers.TensorBoardConfig},
-    "evaluation": {"loss": loss.LossConfig, "bleu": bleu.BleuConfig},
+    "evaluation": {
+        "loss": loss.LossConfig,
+        "mask_grid": mask_grid.MaskGridConfig,
+        "pseudo_perplexity": pseudo_perplexity.PseudoPerplexityConfig,
+        "bleu": bleu.BleuConfig,
+    },
     "generation": {"greedy": greedy.GreedyConfig, "sampling": sampling.SamplingConfig, "beam": beam.BeamConfig},
 }
 

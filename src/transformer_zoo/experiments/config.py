@@ -64,7 +64,8 @@ class ExperimentConfig(Config):
     evaluation: EvaluationConfig
     """What is measured on held-out data during training."""
     final_evaluation: EvaluationConfig | None = None
-    """What is measured once more at the end; null: nothing more. Choose with evaluation@final_evaluation=…"""
+    """What is measured once more at the end; null: nothing more. Choose with evaluation@final_evaluation=…; where nobody does, it is the mask grid
+    for an objective that hides tokens, and nothing for others."""
     tracker: TrackerConfig
     """Where metrics go besides the run's own files."""
     recipe: RecipeConfig = field(default_factory=RecipeConfig)

@@ -17,7 +17,7 @@ from transformer_zoo.data.module import DataModule, build_data
 from transformer_zoo.data.stream import TrainingStream
 from transformer_zoo.data.tokenizers import Tokenizer
 from transformer_zoo.errors import CheckpointError, ConfigError, RunNotFoundError, StoppedError, ZooError
-from transformer_zoo.evaluation.base import EvaluationConfig, EvaluationContext
+from transformer_zoo.evaluation.base import Evaluation, EvaluationConfig, EvaluationContext
 from transformer_zoo.experiments import assemble, plugins
 from transformer_zoo.experiments.catalog import kind_of
 from transformer_zoo.experiments.config import ExperimentConfig
@@ -113,6 +113,7 @@ class _Experiment:
         """Train to the end, then evaluate once more as `final_evaluation` says."""
         config = self.config
         evaluation = config.evaluation.build(self._context())
+        final = None if config.final_evaluation is None else config.final_evaluation.build(self._context())  # refuses before any step is taken
         trainer = build_trainer(
             training=config.training,
             optimizer=config.optimizer,
@@ -132,14 +133,26 @@ class _Experiment:
             observe=self._watch_kernels,
         )
         summary = trainer.fit(config.resume)
-        notes = self._evaluate_finally(config.final_evaluation, summary) if config.final_evaluation is not None else {}
+        self._add_operations(summary)
+        notes = {} if final is None else self._evaluate_finally(final, summary)
         return RunResult(path=self.run.path, summary=summary, notes=notes)
 
-    def _evaluate_finally(self, final: EvaluationConfig, summary: dict[str, Any]) -> dict[str, str]:
+    def _add_operations(self, summary: dict[str, Any]) -> None:
+        """What training cost in floating-point operations, beside seconds, which depend on the machine."""
+        from transformer_zoo.experiments.describe import training_operations
+
+        if "flops" in summary:
+            return  # the run was complete before
+        n_classes = next((need.n_classes for need in self.objective.needs().heads.values() if need.n_classes), None)
+        summary["flops"] = training_operations(self.config, vocab_size=self.data.vocabulary.size, n_classes=n_classes, tokens=summary["tokens"])
+        if self.world.is_main:
+            self.run.write_json("summary.json", summary)
+
+    def _evaluate_finally(self, final: Evaluation, summary: dict[str, Any]) -> dict[str, str]:
         """Adds what `final_evaluation` finds of the best weights (those that `evaluate` takes) to the summary; returns its notes."""
         load_weights(self.model, self.run.path)
         try:
-            report = final.build(self._context()).report(self.model.eval())
+            report = final.report(self.model.eval())
         except StopRequested as request:
             self.run.set_status("preempted", f"stopped by {request} in the final evaluation")
             message = f"stopped by {request} in the final evaluation; training is done and saved, the same command evaluates again"
@@ -407,10 +420,10 @@ def load_run(path: Path, *, device: str = "auto", checkpoint: str = "best") -> L
 
 
 def evaluate_run(path: Path, evaluation: EvaluationConfig, *, device: str = "auto", checkpoint: str = "best") -> dict[str, Any]:
-    """`{"metrics": …, "notes": …}` of one evaluation of a run; the same to the last digit every time."""
+    """`{"metrics": …, "notes": …}` of one evaluation of a run, and its parts by their names; the same to the last digit every time."""
     run = load_run(path, device=device, checkpoint=checkpoint)
     data, objective = run.context()
     precision = Precision(run.config.training.precision, run.device)
     context = EvaluationContext(data=data, objective=objective, device=run.device, autocast=precision.autocast)
     report = evaluation.build(context).report(run.model)
-    return {"metrics": report.metrics, "notes": report.notes}
+    return {"metrics": report.metrics, "notes": report.notes, **report.parts}

@@ -14,6 +14,7 @@ from typing import Any
 from hydra._internal.defaults_list import create_defaults_list
 from hydra.core.override_parser.types import Override, OverrideType, ValueType
 
+from transformer_zoo.experiments.assemble import usual_final_evaluation
 from transformer_zoo.experiments.compose.overrides import mark_additions, parse, prepared, searchpath, values
 from transformer_zoo.experiments.compose.sources import hydra_errors, repository_of
 from transformer_zoo.experiments.compose.tree import check_sizes, merged
@@ -34,12 +35,16 @@ class Composition:
 
 
 def experiment(overrides: Sequence[str] = (), *, config_dirs: Sequence[str | Path] = ()) -> ExperimentConfig:
-    """The settings of one training run, complete and checked.
+    """The settings of one training run, complete and checked. Where nobody chose a final evaluation, the objective's usual one.
 
     Raises:
         ConfigError: with every problem found, one line each.
     """
-    return from_dict(ExperimentConfig, compose(overrides, config_dirs=config_dirs).tree)
+    tree = compose(overrides, config_dirs=config_dirs).tree
+    config = from_dict(ExperimentConfig, tree)
+    if "final_evaluation" not in tree:
+        config.final_evaluation = usual_final_evaluation(config)
+    return config
 
 
 def recipe(name: str, *overrides: str, config_dirs: Sequence[str | Path] = ()) -> Any:

@@ -22,7 +22,7 @@ LEDGER: Mapping[str, tuple[str, str | None]] = {
 }
 """What is told: name → the sum that is told and the sum it is a share of; None: the total so far.
 
-- `mask_ratio`: what was asked for, as the schedule had it.
+- `mask_ratio`: the share to hide that was asked for, as the schedule had it.
 - `selected`, `predicted`: shares of the ordinary tokens (those that may be hidden).
 - `shown_as_…`: shares of the selected tokens.
 - `predicted_tokens`, `seen_tokens` (special tokens included), `rows_without_prediction`, `specials_selected` (must be 0): so far.

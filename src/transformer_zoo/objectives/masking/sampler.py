@@ -20,7 +20,7 @@ class Choice:
 
     hidden: np.ndarray  # [B,T] bool
     predicted: np.ndarray  # [B,T] bool, a part of `hidden`
-    ratios: np.ndarray  # [B] what was asked for
+    ratios: np.ndarray  # [B] shares to hide, as they were asked for
     n_ordinary: np.ndarray  # [B] tokens that might have been hidden
 
 
@@ -70,7 +70,7 @@ class MaskSampler:
         predicted = hidden = order.first(order.rounded(self._counts(order, n_ordinary, prediction), config.max_predictions))
         if not np.array_equal(corruption, prediction):
             hidden = order.first(order.rounded(self._counts(order, n_ordinary, corruption), None))
-        return Choice(hidden=hidden, predicted=predicted, ratios=ratios, n_ordinary=n_ordinary)
+        return Choice(hidden=hidden, predicted=predicted, ratios=corruption, n_ordinary=n_ordinary)
 
     def _rows(self, rows: Rows) -> Rows:
         """The rows whose masks these get."""
