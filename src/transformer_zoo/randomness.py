@@ -51,7 +51,7 @@ def _unit(bits: np.ndarray) -> np.ndarray:
 
 
 def whole(draws: np.ndarray, bound: int | np.ndarray) -> np.ndarray:
-    """Draws in [0, 1) as int64 in [0, bound), of one bound or of one each."""
+    """Draws in [0, 1) as int64 in [0, bound); `bound` is one for all, or one for each."""
     return np.minimum((draws * bound).astype(np.int64), bound - 1)
 
 

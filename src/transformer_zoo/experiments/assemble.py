@@ -73,6 +73,11 @@ def check(config: ExperimentConfig) -> None:
             f"{objective} moves the middle of a row to its end, which data.packing=document_mask cannot keep inside a document: choose "
             "data.packing=separate or concatenate"
         )
+    if needs.progress and config.training.budget[0] == "seconds":
+        problems.append(
+            f"objective.ratio_schedule follows the budget by the samples drawn, which training.seconds={config.training.seconds:g} does not fix: "
+            "give training.steps, tokens or epochs, or choose objective/ratio_schedule=constant"
+        )
     if config.final_evaluation is not None and config.training.parallel == "fsdp":
         problems.append(
             "final_evaluation needs whole weights, which training.parallel=fsdp cuts up: leave it out and run `transformer-zoo evaluate` afterwards"

@@ -26,6 +26,7 @@ from transformer_zoo.objectives import (
     span_corruption,
     translation,
 )
+from transformer_zoo.objectives.masking import lengths, ratio_schedules, spans, units
 from transformer_zoo.settings import Config
 from transformer_zoo.training import optimizers, schedules, trackers
 
@@ -74,6 +75,20 @@ SLOTS: dict[str, dict[str, type[Config]]] = {
         "tagging": classes.TaggingConfig,
         "combined": combined.CombinedConfig,
         "mixture": mixture.MixtureConfig,
+    },
+    "objective/unit": {"token": units.TokenUnitConfig, "whole_word": units.WholeWordUnitConfig, "span": spans.SpanUnitConfig},
+    "objective/unit/lengths": {
+        "geometric": lengths.GeometricLengthsConfig,
+        "poisson": lengths.PoissonLengthsConfig,
+        "fixed": lengths.FixedLengthsConfig,
+        "harmonic": lengths.HarmonicLengthsConfig,
+    },
+    "objective/ratio_schedule": {
+        "constant": ratio_schedules.ConstantRatioConfig,
+        "linear": ratio_schedules.LinearRatioConfig,
+        "cosine": ratio_schedules.CosineRatioConfig,
+        "steps": ratio_schedules.StepsRatioConfig,
+        "uniform": ratio_schedules.UniformRatioConfig,
     },
     "data": {
         "pocket": pocket_data.PocketDataConfig,

@@ -202,9 +202,9 @@ class _Experiment:
         return model
 
     def _build_stream(self) -> TrainingStream:
-        training = self.config.training
+        training, needs = self.config.training, self.objective.needs()
         return TrainingStream(
-            self.data.reader("train", self.objective.needs()),
+            self.data.reader("train", needs),
             self.objective.prepare,
             seed=self.config.seed,
             batch_size=training.batch_size if training.batch_tokens is None else None,
@@ -213,6 +213,7 @@ class _Experiment:
             rank=self.world.rank,
             world_size=self.world.size,
             n_workers=training.n_workers,
+            budget=training.budget if needs.progress else None,
         )
 
     def _context(self) -> EvaluationContext:

@@ -1,8 +1,9 @@
 """The contract of an objective."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import ClassVar, Self
 
 import numpy as np
@@ -58,6 +59,8 @@ class Objective(ABC):
     """The term that is a cross-entropy per token: perplexity and bits per byte are told from it."""
     rewrites_tokens: bool = False
     """Whether the model sees other tokens than the batch holds; of the parts of a combination at most one may."""
+    ledger: Mapping[str, tuple[str, str | None]] = MappingProxyType({})
+    """What a run tells of the sums in `Example.ledger`: name → the sum that is told, and the sum it is a share of; None: the total so far."""
 
     @abstractmethod
     def needs(self) -> Needs:

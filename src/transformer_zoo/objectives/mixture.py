@@ -166,6 +166,7 @@ class Mixture(Objective):
         }
         self.weights = {TERM: 1.0} | dict.fromkeys(self._held_out_weights, 0.0)
         self.rewrites_tokens = True
+        self.ledger = {name: told for part in parts.values() for name, told in part.ledger.items()}
 
     def needs(self) -> Needs:
         return self._needs
@@ -198,6 +199,7 @@ class Mixture(Objective):
             targets={TERM: torch.tensor(scales)} | {f"{name}/{key}": target for key, target in made.targets.items()},
             counts={TERM: n_rows} | {f"{name}/{term}": count for term, count in made.counts.items()},
             tokens=made.tokens + (0 if marks is None else n_rows),
+            ledger=made.ledger,
         )
 
     def loss(self, output: ModelOutput, example: Example) -> LossReport:
