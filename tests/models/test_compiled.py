@@ -43,7 +43,7 @@ class Compiled:
         return graph
 
     def step(self, example: Example) -> None:
-        scales = {term: weight / max(1, example.counts[term]) for term, weight in self.objective.weights.items()}
+        scales = {term: weight / max(1, example.counts.get(term, 0)) for term, weight in self.objective.weights.items()}
         weighted_loss(self.run(example), scales).backward()
 
 

@@ -75,6 +75,10 @@ class Objective(ABC):
         """By held-out loss term: the held-out loss is Σ weight · mean of each."""
         return self.weights
 
+    def scores_like(self, other: "Objective") -> bool:
+        """Whether `loss` does the same as that of `other` for an example of `other`."""
+        return self is other
+
     @abstractmethod
     def prepare(self, batch: Batch, *, training: bool = True) -> Example:
         """Inputs, targets and counts; a pure function of the batch (its rows are the key of all draws)."""

@@ -6,7 +6,6 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from transformer_zoo.objectives.base import Objective, ObjectiveConfig
 from transformer_zoo.objectives.combined import shared_needs
@@ -167,6 +166,7 @@ class Mixture(Objective):
         self.weights = {TERM: 1.0} | dict.fromkeys(self._held_out_weights, 0.0)
         self.rewrites_tokens = True
         self.ledger = {name: told for part in parts.values() for name, told in part.ledger.items()}
+        self._stand_ins = {name: next(other for other in parts if parts[other].scores_like(part)) for name, part in parts.items()}
 
     def needs(self) -> Needs:
         return self._needs
@@ -189,70 +189,60 @@ class Mixture(Objective):
         return self.example(self.drawn(batch.rows), batch, training=training)
 
     def example(self, name: str, batch: Batch, *, training: bool) -> Example:
-        """What one part makes of a batch; its targets and counts carry its name."""
+        """What one part makes of a batch. Its counts carry its name. Beside its targets stands a matrix: for each of its terms a scale, and at
+        which place of all terms it is told. The matrix is called after the first part with the same loss: so a compiled graph serves them all."""
         part, n_rows = self.parts[name], len(batch.rows.index)
         made = part.prepare(batch, training=training)
-        scales = [n_rows * weight / max(1, made.counts[term]) for term, weight in part.weights.items()]
-        marks = self.marks.get(name)
-        return Example(
-            inputs=made.inputs if marks is None else marked(made.inputs, marks),
-            targets={TERM: torch.tensor(scales)} | {f"{name}/{key}": target for key, target in made.targets.items()},
+        places = list(self._held_out_weights)
+        matrix = torch.zeros(len(part.weights), 1 + len(places))
+        for row, (term, weight) in zip(matrix, part.weights.items(), strict=True):
+            row[0] = n_rows * weight / max(1, made.counts[term])
+            row[1 + places.index(f"{name}/{term}")] = 1.0
+        mark = self.marks.get(name)
+        return replace(
+            made,
+            inputs=made.inputs if mark is None else marked(made.inputs, mark),
+            targets=made.targets | {f"{TERM}/{self._stand_ins[name]}": matrix},
             counts={TERM: n_rows} | {f"{name}/{term}": count for term, count in made.counts.items()},
-            tokens=made.tokens + (0 if marks is None else n_rows),
-            ledger=made.ledger,
+            tokens=made.tokens + (0 if mark is None else n_rows),
         )
 
     def loss(self, output: ModelOutput, example: Example) -> LossReport:
-        found = self.part_sums(output, example)
-        mixed = (torch.stack(list(found.values())) * example.targets[TERM]).sum()
-        told = {term: found[term].detach() if term in found else mixed.new_zeros(()) for term in self._held_out_weights}
-        return LossReport(sums={TERM: mixed} | told)
-
-    def part_sums(self, output: ModelOutput, example: Example) -> dict[str, Tensor]:
-        """The terms of the part that an example was given to, by their names here and in the order of its weights."""
-        name = part_of(example.targets)
-        found = self.parts[name].loss(output, stripped(example, name)).sums
-        return {f"{name}/{term}": found[term] for term in self.parts[name].weights}
+        key = next(key for key in example.targets if key.startswith(f"{TERM}/"))
+        part, matrix = self.parts[key.removeprefix(f"{TERM}/")], example.targets[key]
+        found = part.loss(output, example).sums
+        sums = torch.stack([found[term] for term in part.weights])  # [K] of the part's terms
+        told = sums.detach() @ matrix[:, 1:]  # all terms
+        return LossReport(sums={TERM: (sums * matrix[:, 0]).sum()} | dict(zip(self._held_out_weights, told.unbind(), strict=True)))
 
     def evaluate(self, output: ModelOutput, example: Example) -> MetricReport:
-        name = part_of(example.targets)
-        inner = replace(stripped(example, name), counts={key.removeprefix(f"{name}/"): count for key, count in example.counts.items() if key != TERM})
-        found = self.parts[name].evaluate(output, inner).sums
-        prefix = "loss/"
-        return MetricReport(
-            sums={f"{prefix if key.startswith(prefix) else ''}{name}/{key.removeprefix(prefix)}": pair for key, pair in found.items()}
-        )
+        (name,) = {term.partition("/")[0] for term in example.counts if term != TERM}
+        return PartOfMixture(self, name).evaluate(output, example)
 
 
 class PartOfMixture(Objective):
     """One part, as the mixture names and marks it."""
 
     def __init__(self, mixture: Mixture, name: str) -> None:
-        self.mixture, self.name = mixture, name
-        part = mixture.parts[name]
-        self.weights = {f"{name}/{term}": weight for term, weight in part.weights.items()}
-        self.language_term = None if part.language_term is None or name in mixture.marks else f"{name}/{part.language_term}"
-        self.rewrites_tokens = part.rewrites_tokens
+        self.mixture, self.name, self.part = mixture, name, mixture.parts[name]
+        self.weights = {f"{name}/{term}": weight for term, weight in self.part.weights.items()}
+        term = self.part.language_term
+        self.language_term = None if term is None or name in mixture.marks else f"{name}/{term}"
+        self.rewrites_tokens = self.part.rewrites_tokens
 
     def needs(self) -> Needs:
-        return self.mixture.parts[self.name].needs()
+        return self.part.needs()
 
     def prepare(self, batch: Batch, *, training: bool = True) -> Example:
         return self.mixture.example(self.name, batch, training=training)
 
     def loss(self, output: ModelOutput, example: Example) -> LossReport:
-        return LossReport(sums=self.mixture.part_sums(output, example))
+        return LossReport(sums={f"{self.name}/{term}": total for term, total in self.part.loss(output, example).sums.items()})
 
     def evaluate(self, output: ModelOutput, example: Example) -> MetricReport:
-        return self.mixture.evaluate(output, example)
+        own = replace(example, counts={term.removeprefix(f"{self.name}/"): count for term, count in example.counts.items()})
+        return MetricReport(sums={self._named(name): pair for name, pair in self.part.evaluate(output, own).sums.items()})
 
-
-def part_of(targets: Mapping[str, Tensor]) -> str:
-    """Whose targets these are."""
-    return next(key for key in targets if key != TERM).partition("/")[0]
-
-
-def stripped(example: Example, name: str) -> Example:
-    """An example as its part made it, but for the counts, which a compiled graph would have to hold on to."""
-    targets = {key.removeprefix(f"{name}/"): target for key, target in example.targets.items() if key != TERM}
-    return Example(inputs=example.inputs, targets=targets, counts={}, tokens=0)
+    def _named(self, metric: str) -> str:
+        head, slash, term = metric.partition("/")
+        return f"{head}/{self.name}/{term}" if slash else f"{self.name}/{metric}"
