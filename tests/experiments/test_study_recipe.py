@@ -120,6 +120,16 @@ def test_finished_runs_are_measured_once_and_tables_show_the_score(tmp_path: Pat
     assert measured.asked == 4, "another measurement under the same name is made"
 
 
+def test_runs_on_other_data_are_not_measured(tmp_path: Path) -> None:
+    measured = Measured()
+    only = {"classes": Measurement(words=["evaluation=loss"], only_data="text")}
+    study = ablate({"model.dropout": ["0.1"]}, ["model=gpt2", "model/size=tiny"], measurements=only, folder=tmp_path, train=trained, measure=measured)
+    assert (study.exit_code, measured.asked) == (0, 0)
+    here = {"classes": Measurement(words=["evaluation=loss"], only_data="pocket")}
+    ablate({"model.dropout": ["0.1"]}, ["model=gpt2", "model/size=tiny"], measurements=here, folder=tmp_path, train=trained, measure=measured)
+    assert measured.asked == 1
+
+
 def test_a_score_that_the_evaluation_does_not_give_is_named(tmp_path: Path) -> None:
     wrong = {"reviews": Measurement(words=["evaluation=loss"], score="validation/bleu")}
     study = ablate(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from transformer_zoo.errors import ConfigError
-from transformer_zoo.experiments.results import MEASURED
+from transformer_zoo.experiments.results import MEASURED, read_run
 from transformer_zoo.settings import Config
 
 logger = logging.getLogger(__name__)
@@ -25,6 +25,8 @@ class Measurement(Config):
     """What `transformer-zoo evaluate` would be given."""
     score: str | None = None
     """Which of its metrics stands for all of them in tables and curves; null: none."""
+    only_data: str | None = None
+    """Measure only runs on this kind of data (pocket, text …), for evaluations that need what other data lacks; null: all runs."""
 
 
 class Measuring:
@@ -51,7 +53,7 @@ class Measuring:
         """
         for name, measurement in self._measurements.items():
             path = run / MEASURED / f"{name}.json"
-            if _words_of(path) == measurement.words:
+            if _words_of(path) == measurement.words or measurement.only_data not in (None, _data_of(run)):
                 continue
             logger.info("%s: measuring %s", run.name, name)
             found = self._measure(run, _settings(measurement))
@@ -70,6 +72,11 @@ def _words_of(path: Path) -> list[str] | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None  # not measured yet, or half written
     return words
+
+
+def _data_of(run: Path) -> str:
+    """What kind of data a run was trained on."""
+    return str(read_run(run).config.get("data.kind"))
 
 
 def _settings(measurement: Measurement) -> Any:
