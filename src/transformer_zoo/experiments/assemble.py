@@ -70,8 +70,8 @@ def check(config: ExperimentConfig) -> None:
         )
     if needs.progress and config.training.budget[0] == "seconds":
         problems.append(
-            f"objective.ratio_schedule follows the budget by the samples drawn, which training.seconds={config.training.seconds:g} does not fix: give "
-            "training.steps, tokens or epochs, or choose objective/ratio_schedule=constant"
+            f"objective.ratio_schedule follows the budget by the samples drawn, which training.seconds={config.training.seconds:g} does not fix: "
+            "give training.steps, tokens or epochs, or choose objective/ratio_schedule=constant"
         )
     if config.final_evaluation is not None and config.training.parallel == "fsdp":
         problems.append(

@@ -38,6 +38,7 @@ from transformer_zoo.records import (
     TextBatch,
     TranslationBatch,
     Vocabulary,
+    WordSpelling,
 )
 from transformer_zoo.training.optimizers import owned_parameters
 
@@ -183,18 +184,21 @@ def training_operations(config: ExperimentConfig, *, vocab_size: int, n_classes:
 
 
 def made_up_vocabulary(objective: ObjectiveConfig, size: int) -> Vocabulary:
-    """A vocabulary without words that has every special token an objective may ask for."""
+    """A vocabulary that has every special token an objective may ask for, and else words of one token each."""
     return Vocabulary(
         size=size,
         specials=SpecialTokens(pad=0, unknown=1, begin=2, end=3, cls=4, sep=5, mask=6),
         full_stops=(N_SPECIALS,),
+        words=WordSpelling(),
         sentinels=tuple(range(size - objective.needs().sentinels, size)),
     )
 
 
 def made_up_batch(needs: Needs, n_rows: int, length: int) -> Batch:
     """Full rows of whatever record an objective reads."""
-    rows = Rows(seed=0, epoch=torch.zeros(n_rows, dtype=torch.int64), index=torch.arange(n_rows))
+    index = torch.arange(n_rows)
+    progress = (index.double() + 0.5) / n_rows if needs.progress else None  # the rows stand for the whole training
+    rows = Rows(seed=0, epoch=torch.zeros_like(index), index=index, progress=progress)
 
     def ids(width: int) -> Tensor:
         return torch.full((n_rows, width), N_SPECIALS, dtype=torch.int64)

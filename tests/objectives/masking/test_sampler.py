@@ -115,7 +115,9 @@ def test_hide_40_percent_and_predict_15():
     assert masked.n_predicted == 15 * 8
 
 
-@pytest.mark.parametrize("more", [{}, {"unit": WholeWordUnitConfig()}, {"unit": SpanUnitConfig()}, {"count": "bernoulli"}, {"max_predictions": 9}], ids=str)
+@pytest.mark.parametrize(
+    "more", [{}, {"unit": WholeWordUnitConfig()}, {"unit": SpanUnitConfig()}, {"count": "bernoulli"}, {"max_predictions": 9}], ids=str
+)
 def test_equal_rates_are_one_ratio_draw_for_draw(more: dict[str, object]):
     made = batch([90, 30, 3])
     plain = sampler(mask_ratio=0.3, **more)(made, training=True)
@@ -195,7 +197,8 @@ def test_a_split_that_does_not_sum_to_one_is_told():
 def test_predictions_of_what_is_not_hidden_are_told():
     (problem,) = problems(corruption_rate=0.15, prediction_rate=0.4)
     assert problem == (
-        "prediction_rate=0.4 is above corruption_rate=0.15, but only what is hidden can be predicted: choose a prediction_rate of at most corruption_rate"
+        "prediction_rate=0.4 is above corruption_rate=0.15, but only what is hidden can be predicted: choose a prediction_rate of at most "
+        "corruption_rate"
     )
     (problem,) = problems(prediction_rate=0.4)
     assert problem.startswith("prediction_rate=0.4 is above the mask_ratio of 0.15")

@@ -46,7 +46,9 @@ def test_spans_have_the_lengths_asked_for():
     unit = SpanUnitConfig(of="token", lengths=GeometricLengthsConfig())
     found: list[int] = []
     for start in range(0, 4000, 400):
-        pieces = sampler(unit=unit).unit.pieces(batch([n] * 400, first_index=start), batch([n] * 400, first_index=start).rows, np.ones((400, n), bool))
+        pieces = sampler(unit=unit).unit.pieces(
+            batch([n] * 400, first_index=start), batch([n] * 400, first_index=start).rows, np.ones((400, n), bool)
+        )
         first = pieces.keys.min(axis=1)
         found += (pieces.keys == first[:, None]).sum(axis=1).tolist()
     counts = np.bincount(found, minlength=longest + 1)[1:]

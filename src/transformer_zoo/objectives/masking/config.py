@@ -58,7 +58,9 @@ class MaskingConfig(ObjectiveConfig):
             yield "corruption_rate and prediction_rate are both given, so that ratio_schedule moves nothing: leave one of them null"
         hidden = f"corruption_rate={corruption:g}" if corruption is not None else f"the mask_ratio of {low:g}"
         asked = f"prediction_rate={prediction:g}" if prediction is not None else f"the mask_ratio of {high:g}"
-        if (corruption is not None or prediction is not None) and (high if prediction is None else prediction) > (low if corruption is None else corruption):
+        if (corruption is not None or prediction is not None) and (high if prediction is None else prediction) > (
+            low if corruption is None else corruption
+        ):
             yield f"{asked} is above {hidden}, but only what is hidden can be predicted: choose a prediction_rate of at most corruption_rate"
 
     def row_problems(self, sequence_length: int) -> list[str]:

@@ -93,4 +93,3 @@ class SpanUnit(Unit):
             share = 1 / self._context  # of the ring's tokens that stand in spans: these come first, and keys stay uniform in [0, 1)
             keys = np.where(inside, keys * share, share + own * (1 - share))
         return np.take_along_axis(keys, (column - turn[:, None]) % n_members[:, None], axis=1)
-

@@ -69,7 +69,7 @@ class TokenUnit(Unit):
 
 @dataclass(kw_only=True)
 class WholeWordUnitConfig(UnitConfig):
-    """All tokens of a word (BERT's whole-word masking). A token of the tokenizers `word` and `char` is told apart as in the others: a word is a run of
+    """All tokens of a word (BERT's whole-word masking), as the tokenizer spells words. Where every character or byte is a token, a word is a run of
     letters and digits, and any other character is a piece of its own."""
 
     def vocabulary_problems(self, vocabulary: Vocabulary) -> list[str]:
