@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -158,6 +159,8 @@ class Vocabulary:
     """Tokens that are a full stop and nothing else."""
     words: "WordSpelling | None" = None
     """How words are spelt; None: the tokenizer does not tell."""
+    collocations: "Collocations | None" = None
+    """Runs of tokens that belong together, where they were asked for and learned from text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +171,25 @@ class WordSpelling:
     """Tokens that may continue a word."""
     closes: tuple[int, ...] = ()
     """Tokens behind which a word cannot go on."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Collocations:
+    """Runs of tokens that belong together: length → their hashes (`hash_words` of the tokens) as uint64, ascending."""
+
+    by_length: Mapping[int, np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollocationNeed:
+    """Which collocations are learned from the training text."""
+
+    size: int
+    """Most there may be."""
+    min_count: int
+    """How often one must have been seen."""
+    longest: int
+    """Tokens of the longest."""
 
 
 # --- objectives → models --------------------------------------------------------------------------------------------------------
@@ -245,6 +267,8 @@ class Needs:
     """Tokens that stand for missing spans, which a tokenizer that is trained must have."""
     start: str = "begin"
     """The special token that a decoder of targets reads before it has written anything."""
+    collocations: CollocationNeed | None = None
+    """The vocabulary must hold these, learned from the training text."""
     progress: bool = False
     """The rows of training batches say which share of the budget is spent, which needs a budget that is not in seconds."""
 

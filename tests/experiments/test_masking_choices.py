@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from training.test_resume import without_times
 from transformer_zoo.errors import ConfigError
 from transformer_zoo.experiments import compose
 from transformer_zoo.experiments.assemble import build_objective, check
@@ -82,8 +83,8 @@ def test_everything_wrong_is_told_at_once_before_data_is_read() -> None:
             "training.steps=null",
             "training.seconds=60",
             "objective/ratio_schedule=linear",
-        ]  # fmt: skip
-    )
+        ]
+    )  # fmt: skip
     with pytest.raises(ConfigError) as error:
         check(config)
     span, schedule = error.value.problems
@@ -122,3 +123,20 @@ def test_a_run_tells_its_masks(budget: list[str], tmp_path: Path, monkeypatch: p
         assert line["masking/seen_tokens"] == line["tokens"]
     assert summary["ledger"]["masking/predicted_tokens"] == lines[-1]["masking/predicted_tokens"]
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["ledger"] == summary["ledger"]
+
+
+@pytest.mark.parametrize("unit", ["token", "whole_word", "span", "ngram", "pmi"])
+def test_every_unit_trains_and_goes_on_as_if_it_had_not_stopped(unit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRANSFORMER_ZOO_CACHE", str(tmp_path / "cache"))
+    more = ["tokenizer=bpe", "tokenizer.vocab_size=300", "objective=mlm_nsp", f"objective/unit={unit}", "objective.epoch_cycle=2"]
+    more += ["objective/ratio_schedule=cosine"] + (["objective.unit.min_count=2"] if unit == "pmi" else [])
+
+    def lines(folder: str, steps: int) -> list[dict[str, Any]]:
+        overrides = [*SMALL, *more, f"training.steps={steps}", f"run_dir={tmp_path / folder}"]
+        train(compose.experiment(overrides), overrides)
+        return [without_times(line) for line in read_metrics(tmp_path / folder / "metrics.jsonl") if "lr" in line]
+
+    whole = lines("whole", 6)
+    assert whole[-1]["masking/selected"] == pytest.approx(whole[-1]["mask_ratio"], abs=0.1)
+    assert lines("whole", 6) == whole  # found complete
+    assert whole[0] == lines("again", 6)[0]

@@ -28,6 +28,7 @@ from transformer_zoo.models.base import Model, ModelConfig, TransformerConfig
 from transformer_zoo.objectives.base import ObjectiveConfig
 from transformer_zoo.records import (
     Batch,
+    Collocations,
     LabelledBatch,
     ModelOutput,
     Needs,
@@ -184,12 +185,13 @@ def training_operations(config: ExperimentConfig, *, vocab_size: int, n_classes:
 
 
 def made_up_vocabulary(objective: ObjectiveConfig, size: int) -> Vocabulary:
-    """A vocabulary that has every special token an objective may ask for, and else words of one token each."""
+    """A vocabulary that has every special token an objective may ask for, and else words of one token each, without collocations."""
     return Vocabulary(
         size=size,
         specials=SpecialTokens(pad=0, unknown=1, begin=2, end=3, cls=4, sep=5, mask=6),
         full_stops=(N_SPECIALS,),
         words=WordSpelling(),
+        collocations=Collocations(by_length={}),
         sentinels=tuple(range(size - objective.needs().sentinels, size)),
     )
 

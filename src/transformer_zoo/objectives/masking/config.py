@@ -1,14 +1,14 @@
 """The settings that all objectives share which hide tokens of a text and ask for them."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
 from transformer_zoo.objectives.base import ObjectiveConfig
 from transformer_zoo.objectives.masking.ratio_schedules import ConstantRatioConfig, RatioScheduleConfig
 from transformer_zoo.objectives.masking.units import TokenUnitConfig, UnitConfig
-from transformer_zoo.records import Vocabulary
+from transformer_zoo.records import HeadNeed, Inputs, Needs, TextBatch, Vocabulary
 from transformer_zoo.settings import OneOf, PositiveInt, Ratio, Share
 
 
@@ -62,6 +62,18 @@ class MaskingConfig(ObjectiveConfig):
             low if corruption is None else corruption
         ):
             yield f"{asked} is above {hidden}, but only what is hidden can be predicted: choose a prediction_rate of at most corruption_rate"
+
+    def text_needs(self, inputs: type[Inputs], heads: Mapping[str, HeadNeed]) -> Needs:
+        """Rows of framed text, and what unit and schedule ask for."""
+        return Needs(
+            batch=TextBatch,
+            inputs=inputs,
+            causal=False,
+            heads=heads,
+            framed=True,
+            collocations=self.unit.collocation_need(),
+            progress=self.ratio_schedule.follows_budget,
+        )
 
     def row_problems(self, sequence_length: int) -> list[str]:
         return self.unit.row_problems(sequence_length)

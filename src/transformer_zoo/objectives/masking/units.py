@@ -9,7 +9,7 @@ import numpy as np
 from transformer_zoo.objectives.masking.pieces import OUTSIDE, Pieces
 from transformer_zoo.objectives.masking.words import Words, firsts
 from transformer_zoo.randomness import uniform
-from transformer_zoo.records import Rows, TokenBatch, Vocabulary
+from transformer_zoo.records import CollocationNeed, Rows, TokenBatch, Vocabulary
 from transformer_zoo.settings import Config
 
 WHICH = "mask: which"
@@ -38,6 +38,10 @@ class UnitConfig(Config):
     def vocabulary_problems(self, vocabulary: Vocabulary) -> list[str]:
         """What it misses in a tokenizer's vocabulary; each line goes on after the objective's name."""
         return []
+
+    def collocation_need(self) -> CollocationNeed | None:
+        """The collocations that the vocabulary must hold; None: none."""
+        return None
 
     def build(self, vocabulary: Vocabulary) -> "Unit":
         raise NotImplementedError("abstract")
