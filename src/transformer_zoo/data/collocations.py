@@ -16,11 +16,11 @@ MOST_TOKENS = 20_000_000
 
 
 def learned(tokens: np.ndarray, breaks: np.ndarray, need: CollocationNeed) -> dict[int, np.ndarray]:
-    """Length → the hashes of the collocations, ascending. `breaks` are the places [K] in `tokens` [N] that no run crosses. Half of them have two tokens,
-    half of the others three, and so on; of each length those with the highest measure are taken."""
+    """Length → the hashes of the collocations, ascending. `breaks` are the places [K] in `tokens` [N] that no run crosses. Half of the collocations
+    have two tokens, half of the others three, and so on; of each length those with the highest measure are taken."""
     tokens = np.asarray(tokens[:MOST_TOKENS])
     breaks = np.asarray(breaks)
-    piece_end = np.append(breaks, len(tokens))[np.searchsorted(breaks, np.arange(len(tokens)), side="right")]
+    piece_end = np.append(np.minimum(breaks, len(tokens)), len(tokens))[np.searchsorted(breaks, np.arange(len(tokens)), side="right")]
     known: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # length → hashes, and log p of the best way to make each run
     found: dict[int, np.ndarray] = {}
     left = need.size

@@ -15,8 +15,8 @@ from transformer_zoo.settings import PositiveInt, Range
 @dataclass(kw_only=True)
 class PMIUnitConfig(UnitConfig):
     """Runs of tokens that belong together by pointwise mutual information in the training text, and single tokens elsewhere (Levine et al. 2021,
-    https://arxiv.org/abs/2010.01825): what is hidden cannot be told from the rest of a collocation. They are learned once, and kept beside the prepared
-    data."""
+    https://arxiv.org/abs/2010.01825), so that what is hidden cannot be told from the rest of a collocation. They are learned once, and kept
+    beside the prepared data."""
 
     collocations: PositiveInt = 20_000
     """Collocations at most (the paper: 800,000, from 16 GB of text)."""
