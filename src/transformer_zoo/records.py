@@ -97,6 +97,13 @@ class TextBatch(TokenBatch):
 
 
 @dataclass(kw_only=True)
+class MarkedTextBatch(TextBatch):
+    """Windows of text in which phrases are marked."""
+
+    continues: Tensor  # [B, T] bool: the token goes on with the phrase of the token in front
+
+
+@dataclass(kw_only=True)
 class PairBatch(TokenBatch):
     """Two segments a row, `[CLS] A [SEP] B [SEP]`. `origin` (B, 2, 3) tells where each segment was cut: number of its first sentence in
     the document, tokens cut in front of it, and 1 where it ends with the end of a sentence (0 where tokens were cut there)."""

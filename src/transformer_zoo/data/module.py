@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from transformer_zoo.data.base import FORM_OF, DataConfig, Form, Source, check_p
 from transformer_zoo.data.batching import LabelledReader, Reader, TaggedReader, TranslationReader
 from transformer_zoo.data.collocations import read_collocations, write_collocations
 from transformer_zoo.data.pairs import PairReader
+from transformer_zoo.data.phrases import MarkedReader
 from transformer_zoo.data.store import Store, StoreWriter, key_of, locked, no_poll, open_or_build, writing
 from transformer_zoo.data.text_rows import JoinedReader, SeparateReader
 from transformer_zoo.data.tokenizers import Tokenizer, TokenizerConfig, settings_key
@@ -119,9 +120,17 @@ class DataModule:
             return LabelledReader(store, split, vocabulary, needs, length)
         if form is Form.TAGGED:
             return TaggedReader(store, split, vocabulary, needs, length)
-        if self._config.packing == "separate":
+        if form is Form.MARKED:
+            marks = replace(store, columns=store.columns | {f"{split}.tokens": store.columns[f"{split}.continues"]})
+            return MarkedReader(self._windows(store, split, needs), self._windows(marks, split, needs))
+        return self._windows(store, split, needs)
+
+    def _windows(self, store: Store, split: str, needs: Needs) -> Reader:
+        """Windows of what stands in the column of tokens."""
+        vocabulary, length, packing = self.vocabulary, self._config.sequence_length, self._config.packing
+        if packing == "separate":
             return SeparateReader(store, split, vocabulary, needs, length)
-        return JoinedReader(store, split, vocabulary, needs, length, masked=self._config.packing == "document_mask")
+        return JoinedReader(store, split, vocabulary, needs, length, masked=packing == "document_mask")
 
 
 def obtain_tokenizer(config: TokenizerConfig, source: Source, cache_dir: Path, poll: Callable[[], None] = no_poll) -> Tokenizer:

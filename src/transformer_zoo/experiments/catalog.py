@@ -14,7 +14,7 @@ from transformer_zoo.layers import blocks, embeddings, feedforward, heads, initi
 from transformer_zoo.layers.attention import auto, bigbird, flex, kernels, longformer, multihead
 from transformer_zoo.models import decoder, encoder, encoder_decoder, generator_pair
 from transformer_zoo.objectives import causal_lm, classes, combined, denoising, masked_lm, replaced_token, span_corruption, translation
-from transformer_zoo.objectives.masking import collocations, lengths, ratio_schedules, spans, units
+from transformer_zoo.objectives.masking import collocations, lengths, phrases, ratio_schedules, spans, units
 from transformer_zoo.settings import Config
 from transformer_zoo.training import optimizers, schedules, trackers
 
@@ -66,6 +66,7 @@ SLOTS: dict[str, dict[str, type[Config]]] = {
         "whole_word": units.WholeWordUnitConfig,
         "span": spans.SpanUnitConfig,
         "pmi": collocations.PMIUnitConfig,
+        "phrases": phrases.PhraseUnitConfig,
     },
     "objective/unit/lengths": {
         "geometric": lengths.GeometricLengthsConfig,

@@ -30,6 +30,7 @@ from transformer_zoo.records import (
     Batch,
     Collocations,
     LabelledBatch,
+    MarkedTextBatch,
     ModelOutput,
     Needs,
     PairBatch,
@@ -211,6 +212,7 @@ def made_up_batch(needs: Needs, n_rows: int, length: int) -> Batch:
     one, width = torch.ones(n_rows, dtype=torch.int64), length + needs.lookahead
     makers = {
         TextBatch: lambda: TextBatch(rows=rows, token_ids=ids(width), valid=valid(width)),
+        MarkedTextBatch: lambda: MarkedTextBatch(rows=rows, token_ids=ids(width), valid=valid(width), continues=~valid(width)),
         PairBatch: lambda: PairBatch(rows=rows, token_ids=ids(width), valid=valid(width), segment_ids=ids(width) * 0, is_next=one),
         LabelledBatch: lambda: LabelledBatch(rows=rows, token_ids=ids(width), valid=valid(width), labels=one),
         TaggedBatch: lambda: TaggedBatch(rows=rows, token_ids=ids(width), valid=valid(width), tags=ids(width) * 0),

@@ -8,7 +8,7 @@ from typing import Annotated
 from transformer_zoo.objectives.base import ObjectiveConfig
 from transformer_zoo.objectives.masking.ratio_schedules import ConstantRatioConfig, RatioScheduleConfig
 from transformer_zoo.objectives.masking.units import TokenUnitConfig, UnitConfig
-from transformer_zoo.records import HeadNeed, Inputs, Needs, TextBatch, Vocabulary
+from transformer_zoo.records import HeadNeed, Inputs, Needs, Vocabulary
 from transformer_zoo.settings import OneOf, PositiveInt, Ratio, Share
 
 
@@ -66,7 +66,7 @@ class MaskingConfig(ObjectiveConfig):
     def text_needs(self, inputs: type[Inputs], heads: Mapping[str, HeadNeed]) -> Needs:
         """Rows of framed text, and what unit and schedule ask for."""
         return Needs(
-            batch=TextBatch,
+            batch=self.unit.batch,
             inputs=inputs,
             causal=False,
             heads=heads,

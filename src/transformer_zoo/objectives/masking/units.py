@@ -9,7 +9,7 @@ import numpy as np
 from transformer_zoo.objectives.masking.pieces import OUTSIDE, Pieces
 from transformer_zoo.objectives.masking.words import Words, firsts
 from transformer_zoo.randomness import uniform
-from transformer_zoo.records import CollocationNeed, Rows, TokenBatch, Vocabulary
+from transformer_zoo.records import CollocationNeed, Rows, TextBatch, TokenBatch, Vocabulary
 from transformer_zoo.settings import Config
 
 WHICH = "mask: which"
@@ -26,6 +26,8 @@ class UnitConfig(Config):
     """What is hidden at once."""
 
     slot: ClassVar[str | None] = "objective/unit"
+    batch: ClassVar[type[TextBatch]] = TextBatch
+    """The batches it needs where an objective reads text."""
 
     def problems(self) -> list[str]:
         """What is wrong with the settings taken together."""
