@@ -19,16 +19,17 @@ def given_spans(record: Record, field: str, length: int) -> Spans:
         BadRecordError: they are none, lie outside of the text or overlap.
     """
     value = record.get(field)
-    if not isinstance(value, list) or not all(
-        isinstance(span, list | tuple) and len(span) == 2 and all(isinstance(end, int) and not isinstance(end, bool) for end in span)
-        for span in value
-    ):
+    if not isinstance(value, list) or not all(map(_is_span, value)):
         raise record.problem(field, "spans_field", value, "a list of [begin, end]")
     spans = sorted((begin, end) for begin, end in value)
     borders = [border for span in spans for border in span]
     if any(begin >= end for begin, end in spans) or borders != sorted(borders) or (borders and (borders[0] < 0 or borders[-1] > length)):
         raise BadRecordError(f"{record.place}: the spans of {field!r} overlap, are empty or lie outside of the text's {length} characters: {spans}")
     return spans
+
+
+def _is_span(value: object) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(end, int) and not isinstance(end, bool) for end in value)
 
 
 def tagged_spans(words: Sequence[str], tags: Sequence[str]) -> Spans:
@@ -49,8 +50,8 @@ def tagged_spans(words: Sequence[str], tags: Sequence[str]) -> Spans:
 
 
 def continuing(spans: Spans, places: Sequence[tuple[int, int]]) -> np.ndarray:
-    """[tokens] bool: which tokens, at the characters `places`, go on with the phrase of the token in front. A token belongs to the phrase in which its
-    last character lies: many begin with the space in front."""
+    """[tokens] bool: which tokens, at the characters `places`, go on with the phrase of the token in front. A token belongs to the phrase in which
+    its last character lies: many begin with the space in front."""
     begins = np.array([begin for begin, _ in spans], dtype=np.int64)
     ends = np.array([end for _, end in spans], dtype=np.int64)
     last = np.array([end - 1 for _, end in places], dtype=np.int64)
