@@ -274,6 +274,10 @@ class Needs:
     """Tokens that stand for missing spans, which a tokenizer that is trained must have."""
     start: str = "begin"
     """The special token that a decoder of targets reads before it has written anything."""
+    prefix: bool = False
+    """The tokens of a prompt see each other."""
+    reorders: bool = False
+    """Tokens of a row change places, whichever document they belong to."""
     collocations: CollocationNeed | None = None
     """The vocabulary must hold these, learned from the training text."""
     progress: bool = False

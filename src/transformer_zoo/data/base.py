@@ -94,6 +94,10 @@ class Source(ABC):
         """Texts and the (first, last + 1) characters of the phrases in each."""
         raise _not_given(self, Form.MARKED)
 
+    def annotations(self) -> tuple[Form, ...]:
+        """What its training rows hold classes of: whole texts (LABELLED), words (TAGGED), both or neither. May look at the first row."""
+        return ()
+
     @property
     def label_names(self) -> list[str] | None:
         """The classes of a labelled data set."""

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
-from transformer_zoo.data.base import DataConfig, Pieces, Source
+from transformer_zoo.data.base import DataConfig, Form, Pieces, Source
 from transformer_zoo.data.files import fingerprint, kind_of
 from transformer_zoo.data.phrases import Spans, given_spans, tagged_spans
 from transformer_zoo.data.rows import BadRecordError, FileDataConfig, Record, records
@@ -123,6 +123,14 @@ class LabelledSource(Source):
         for text in self._rows(split, self._text):
             yield text
             yield None
+
+    def annotations(self) -> tuple[Form, ...]:
+        first = next(self._streams["train"](_whole), None)
+        if first is None:
+            return ()
+        fields = self._fields
+        held = {Form.LABELLED: (fields.text, fields.label), Form.TAGGED: (fields.words, fields.tags)}
+        return tuple(form for form, names in held.items() if all(first.get(name) is not None for name in names))
 
     # --- classes -------------------------------------------------------------------------------------------------------------------
 

@@ -28,13 +28,14 @@ class DataModule:
     is read."""
 
     def __init__(
-        self, config: DataConfig, source: Source, tokenizer: Tokenizer, form: Form, cache_dir: Path, poll: Callable[[], None] = no_poll
+        self, config: DataConfig, source: Source, tokenizer: Tokenizer, form: Form | None, cache_dir: Path, poll: Callable[[], None] = no_poll
     ) -> None:
+        """`form` is what it is opened for; None: what readers ask for will tell."""
         self.tokenizer = tokenizer
         self._form = form
         self.splits = source.splits
         self.source = source
-        self._config, self._cache_dir, self._poll = config, cache_dir, poll
+        self.config, self._cache_dir, self._poll = config, cache_dir, poll
         self._stores: dict[tuple[Form, tuple[str, ...]], Store] = {}
 
     @property
@@ -65,7 +66,15 @@ class DataModule:
 
     def gives(self, batch: type[Batch]) -> bool:
         """Whether it can be read in such batches."""
-        return batch in self._config.provides()
+        return batch in self.config.provides()
+
+    def beside(self, config: DataConfig) -> "DataModule":
+        """Another data set, read by this one's tokenizer and kept in the same place.
+
+        Raises:
+            DataError: files are missing or unreadable.
+        """
+        return DataModule(config, config.open(self._cache_dir), self.tokenizer, None, self._cache_dir, self._poll)
 
     def reader(self, split: str, needs: Needs) -> Reader:
         """One split as an objective needs it.
@@ -107,9 +116,9 @@ class DataModule:
             logger.info("prepared %s: %d tokens in %d documents", split, facts["n_tokens"], facts["n_documents"])
 
     def _read(self, form: Form, split: str, needs: Needs) -> Reader:
-        store, vocabulary, length = self._store(form, split), self.vocabulary, self._config.sequence_length
+        store, vocabulary, length = self._store(form, split), self.vocabulary, self.config.sequence_length
         if form is Form.SENTENCES:
-            return PairReader(store, split, vocabulary, needs, length, short_pairs=self._config.short_pairs)
+            return PairReader(store, split, vocabulary, needs, length, short_pairs=self.config.short_pairs)
         if form is Form.PARALLEL:
             reader = TranslationReader(store, split, vocabulary, length)
             if reader.n_long:
@@ -127,7 +136,7 @@ class DataModule:
 
     def _windows(self, store: Store, split: str, needs: Needs) -> Reader:
         """Windows of what stands in the column of tokens."""
-        vocabulary, length, packing = self.vocabulary, self._config.sequence_length, self._config.packing
+        vocabulary, length, packing = self.vocabulary, self.config.sequence_length, self.config.packing
         if packing == "separate":
             return SeparateReader(store, split, vocabulary, needs, length)
         return JoinedReader(store, split, vocabulary, needs, length, masked=packing == "document_mask")

@@ -142,8 +142,8 @@ def conclusion(grid: Grid) -> str:
         sign = -1 if higher_is_better(name) else 1
         told = {id(group): _mean(group.values(name)) for group in grid.groups}
         winner = min(grid.groups, key=lambda group: sign * told[id(group)] if math.isfinite(told[id(group)]) else math.inf)
-        values = [_by_seed(group, name) for group in (base, winner)]
-        sentences.append(f"In {name}, {winner.label} is best ({told[id(winner)]:.4g}){_against(*values, base.label, winner is base, '')}.")
+        against = _against(_by_seed(base, name), _by_seed(winner, name), base.label, winner is base, "")
+        sentences.append(f"In {name}, {winner.label} is best ({told[id(winner)]:.4g}){against}.")
     fewest = min(len(group.finished) for group in grid.groups)
     if fewest == 1:
         sentences.append("With one run in a group nothing is known of chance: no difference here is more than an observation.")

@@ -85,7 +85,7 @@ class RunRecord:
         found = {}
         for name, measurement in self.measured.items():
             score = measurement.get("score")
-            value = (measurement.get("metrics") or {}).get(score) if score else None
+            value: Any = (measurement.get("metrics") or {}).get(score) if score else None
             if _is_number(value):
                 split, _, metric = str(score).partition("/")
                 found[f"{split}/{name}_{metric.rpartition('/')[2]}"] = float(value)
