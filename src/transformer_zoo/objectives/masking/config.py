@@ -56,12 +56,11 @@ class MaskingConfig(ObjectiveConfig):
         corruption, prediction = self.corruption_rate, self.prediction_rate
         if corruption is not None and prediction is not None and low != high:
             yield "corruption_rate and prediction_rate are both given, so that ratio_schedule moves nothing: leave one of them null"
-        hidden = f"corruption_rate={corruption:g}" if corruption is not None else f"the mask_ratio of {low:g}"
-        asked = f"prediction_rate={prediction:g}" if prediction is not None else f"the mask_ratio of {high:g}"
-        if (corruption is not None or prediction is not None) and (high if prediction is None else prediction) > (
-            low if corruption is None else corruption
-        ):
-            yield f"{asked} is above {hidden}, but only what is hidden can be predicted: choose a prediction_rate of at most corruption_rate"
+        hidden, asked = low if corruption is None else corruption, high if prediction is None else prediction
+        if (corruption is not None or prediction is not None) and asked > hidden:
+            what = f"prediction_rate={asked:g}" if prediction is not None else f"the mask_ratio of {asked:g}"
+            than = f"corruption_rate={hidden:g}" if corruption is not None else f"the mask_ratio of {hidden:g}"
+            yield f"{what} is above {than}, but only what is hidden can be predicted: choose a prediction_rate of at most corruption_rate"
 
     def text_needs(self, inputs: type[Inputs], heads: Mapping[str, HeadNeed]) -> Needs:
         """Rows of framed text, and what unit and schedule ask for."""
