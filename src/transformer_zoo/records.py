@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -96,6 +97,13 @@ class TextBatch(TokenBatch):
 
 
 @dataclass(kw_only=True)
+class MarkedTextBatch(TextBatch):
+    """Windows of text in which phrases are marked."""
+
+    continues: Tensor  # [B, T] bool: the token goes on with the phrase of the token in front
+
+
+@dataclass(kw_only=True)
 class PairBatch(TokenBatch):
     """Two segments a row, `[CLS] A [SEP] B [SEP]`. `origin` (B, 2, 3) tells where each segment was cut: number of its first sentence in
     the document, tokens cut in front of it, and 1 where it ends with the end of a sentence (0 where tokens were cut there)."""
@@ -158,6 +166,8 @@ class Vocabulary:
     """Tokens that are a full stop and nothing else."""
     words: "WordSpelling | None" = None
     """How words are spelt; None: the tokenizer does not tell."""
+    collocations: "Collocations | None" = None
+    """Runs of tokens that belong together, where they were asked for and learned from text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +178,25 @@ class WordSpelling:
     """Tokens that may continue a word."""
     closes: tuple[int, ...] = ()
     """Tokens behind which a word cannot go on."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Collocations:
+    """Runs of tokens that belong together: length → their hashes (`hash_words` of the tokens) as uint64, ascending."""
+
+    by_length: Mapping[int, np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollocationNeed:
+    """Which collocations are learned from the training text."""
+
+    size: int
+    """Most there may be."""
+    min_count: int
+    """How often one must have been seen."""
+    longest: int
+    """Tokens of the longest."""
 
 
 # --- objectives → models --------------------------------------------------------------------------------------------------------
@@ -249,6 +278,8 @@ class Needs:
     """The tokens of a prompt see each other."""
     reorders: bool = False
     """Tokens of a row change places, whichever document they belong to."""
+    collocations: CollocationNeed | None = None
+    """The vocabulary must hold these, learned from the training text."""
     progress: bool = False
     """The rows of training batches say which share of the budget is spent, which needs a budget that is not in seconds."""
 

@@ -3,18 +3,21 @@
 import logging
 import os
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
 from transformer_zoo.data import preparing
 from transformer_zoo.data.base import FORM_OF, DataConfig, Form, Source, check_provides
 from transformer_zoo.data.batching import LabelledReader, Reader, TaggedReader, TranslationReader
+from transformer_zoo.data.collocations import read_collocations, write_collocations
 from transformer_zoo.data.pairs import PairReader
+from transformer_zoo.data.phrases import MarkedReader
 from transformer_zoo.data.store import Store, StoreWriter, key_of, locked, no_poll, open_or_build, writing
 from transformer_zoo.data.text_rows import JoinedReader, SeparateReader
 from transformer_zoo.data.tokenizers import Tokenizer, TokenizerConfig, settings_key
 from transformer_zoo.errors import ConfigError, DataError
-from transformer_zoo.records import Batch, Needs, Vocabulary
+from transformer_zoo.records import Batch, Collocations, Needs, Vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +90,14 @@ class DataModule:
             raise DataError(f"there is no split {split!r}: the data has {', '.join(self.splits)}; name its files with data.{split}=…")
         return self._read(form, split, needs)
 
+    def collocations(self, needs: Needs) -> Collocations:
+        """Those that an objective asks for, learned from the training text as it reads it, or found where an earlier run kept them."""
+        need, form = needs.collocations, FORM_OF[needs.batch]
+        assert need is not None
+        key = key_of("collocations", form, self.source.fingerprint, self.tokenizer.fingerprint, asdict(need))
+        learn = partial(write_collocations, self._store(form, "train"), need)
+        return read_collocations(open_or_build(self._cache_dir / "prepared", key, learn, self._poll))
+
     def _store(self, form: Form, split: str) -> Store:
         splits = self.splits if form is self._form else (split,)
         if (form, splits) not in self._stores:
@@ -118,9 +129,17 @@ class DataModule:
             return LabelledReader(store, split, vocabulary, needs, length)
         if form is Form.TAGGED:
             return TaggedReader(store, split, vocabulary, needs, length)
-        if self.config.packing == "separate":
+        if form is Form.MARKED:
+            marks = replace(store, columns=store.columns | {f"{split}.tokens": store.columns[f"{split}.continues"]})
+            return MarkedReader(self._windows(store, split, needs), self._windows(marks, split, needs))
+        return self._windows(store, split, needs)
+
+    def _windows(self, store: Store, split: str, needs: Needs) -> Reader:
+        """Windows of what stands in the column of tokens."""
+        vocabulary, length, packing = self.vocabulary, self.config.sequence_length, self.config.packing
+        if packing == "separate":
             return SeparateReader(store, split, vocabulary, needs, length)
-        return JoinedReader(store, split, vocabulary, needs, length, masked=self.config.packing == "document_mask")
+        return JoinedReader(store, split, vocabulary, needs, length, masked=packing == "document_mask")
 
 
 def obtain_tokenizer(config: TokenizerConfig, source: Source, cache_dir: Path, poll: Callable[[], None] = no_poll) -> Tokenizer:

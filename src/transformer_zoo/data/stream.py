@@ -174,8 +174,8 @@ class TrainingStream:
         return steps + (math.ceil(part * len(self._plan(self.seed, int(whole))) - 1e-9) if part else 0)
 
     def samples_in(self, unit: str, amount: float) -> float:
-        """Samples that a budget in steps, tokens or epochs is worth. Where it is no multiple of them, by averages: tokens of a sample over the data (the
-        most there can be, for sentence pairs), samples of a step over the first epoch's plan."""
+        """Samples that a budget in steps, tokens or epochs is worth. Where it is no multiple of them, by averages: tokens of a sample over the data
+        (for sentence pairs the most there can be), samples of a step over the first epoch's plan."""
         if unit == "steps":
             per_unit = self.batch_size or len(self.reader) / len(self._plan(self.seed, 0))
         else:

@@ -6,6 +6,7 @@ Everything here that can be known from the settings alone is checked before anyt
 import logging
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +198,8 @@ def build_objective(config: ObjectiveConfig, data: DataModule, vocabulary: Vocab
         problems.append(f"objective={kind_of(type(config))} needs classes, and the data names none: use data=labelled or data=pocket")
     if problems:
         raise ConfigError(*problems)
+    if needs.collocations is not None:
+        vocabulary = replace(vocabulary, collocations=data.collocations(needs))
     return config.build(vocabulary=vocabulary, n_classes=len(names) if names else None)
 
 

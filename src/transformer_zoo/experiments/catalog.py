@@ -26,7 +26,7 @@ from transformer_zoo.objectives import (
     span_corruption,
     translation,
 )
-from transformer_zoo.objectives.masking import lengths, ratio_schedules, spans, units
+from transformer_zoo.objectives.masking import collocations, lengths, phrases, ratio_schedules, spans, units
 from transformer_zoo.settings import Config
 from transformer_zoo.training import optimizers, schedules, trackers
 
@@ -76,7 +76,13 @@ SLOTS: dict[str, dict[str, type[Config]]] = {
         "combined": combined.CombinedConfig,
         "mixture": mixture.MixtureConfig,
     },
-    "objective/unit": {"token": units.TokenUnitConfig, "whole_word": units.WholeWordUnitConfig, "span": spans.SpanUnitConfig},
+    "objective/unit": {
+        "token": units.TokenUnitConfig,
+        "whole_word": units.WholeWordUnitConfig,
+        "span": spans.SpanUnitConfig,
+        "pmi": collocations.PMIUnitConfig,
+        "phrases": phrases.PhraseUnitConfig,
+    },
     "objective/unit/lengths": {
         "geometric": lengths.GeometricLengthsConfig,
         "poisson": lengths.PoissonLengthsConfig,

@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 
 from transformer_zoo.experiments.grids import grid_md, grid_section
+from transformer_zoo.experiments.ledgers import ledger_md, ledger_section
 from transformer_zoo.experiments.mask_answers import answers_md, answers_section
 from transformer_zoo.experiments.page import page, table
 from transformer_zoo.experiments.results import AXES, Group, RunRecord, differing_keys, find_runs, group_runs, mean_and_deviation
@@ -66,7 +67,7 @@ def study_files(study: Path, title: str) -> Path:
 
 def _markdown(rows: Sequence[Row], notes: Sequence[str], groups: Sequence[Group]) -> str:
     runs = [run for group in groups for run in group.runs]
-    return summary_md(rows, notes, unfinished(runs)) + grid_md(groups) + answers_md(groups)
+    return summary_md(rows, notes, unfinished(runs)) + grid_md(groups) + answers_md(groups) + ledger_md(groups)
 
 
 def unfinished(runs: Sequence[RunRecord]) -> list[RunRecord]:
@@ -114,11 +115,11 @@ def _kernel_notes(finished: Sequence[Group]) -> list[str]:
 
 
 def sections(groups: Sequence[Group]) -> str:
-    """The parts of a report: summary, what did not finish, mask grid and what it says, curves, final values, all runs."""
+    """The parts of a report: summary, what did not finish, mask grid and what it says, the ledger of training, curves, final values, all runs."""
     runs = [run for group in groups for run in group.runs]
     rows = summarise(groups)
     parts = [_summary(rows, fairness(groups), len(runs)), _unfinished(unfinished(runs)), grid_section(groups), answers_section(groups)]
-    parts += [curves(groups), _intervals(groups), _run_list(groups)]
+    parts += [ledger_section(groups), curves(groups), _intervals(groups), _run_list(groups)]
     return "\n".join(part for part in parts if part)
 
 

@@ -54,6 +54,12 @@ class RunRecord:
         return tuple(dict.fromkeys([*told, *([f"matrix products: {products}"] if products else [])]))
 
     @property
+    def ledger(self) -> dict[str, float]:
+        """What the run tells of its whole training."""
+        told = self.summary.get("ledger")
+        return {name: float(value) for name, value in told.items() if _is_number(value)} if isinstance(told, Mapping) else {}
+
+    @property
     def seed(self) -> Any:
         return self.config.get("seed")
 

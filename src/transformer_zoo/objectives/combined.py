@@ -115,6 +115,7 @@ def shared_needs(needs: list[Needs]) -> Needs:
         batch=batch,
         heads=heads,
         consecutive=any(need.consecutive for need in needs),
+        collocations=next((need.collocations for need in needs if need.collocations is not None), None),
         progress=any(need.progress for need in needs),
     )
 
@@ -126,6 +127,7 @@ def shared_problems(needs: dict[str, Needs]) -> list[str]:
         ("read batches of", {name: need.batch.__name__ for name, need in needs.items() if need.batch is not TextBatch}),
         ("need models with causal =", {name: str(need.causal) for name, need in needs.items()}),
         ("read pairs that are swapped =", {name: str(need.consecutive) for name, need in needs.items() if need.batch is PairBatch}),
+        ("need the collocations", {name: str(need.collocations) for name, need in needs.items() if need.collocations is not None}),
         ("look ahead by", {name: str(need.lookahead) for name, need in needs.items()}),
     ):
         if len(set(values.values())) > 1:

@@ -12,7 +12,6 @@ from transformer_zoo.records import (
     Example,
     Needs,
     SequenceInputs,
-    TextBatch,
     TokenBatch,
     Vocabulary,
 )
@@ -23,7 +22,7 @@ class MaskedLMConfig(MaskingConfig):
     """Predict hidden tokens from both sides (Devlin et al. 2019, https://arxiv.org/abs/1810.04805)."""
 
     def needs(self) -> Needs:
-        return Needs(batch=TextBatch, inputs=SequenceInputs, causal=False, heads=HEADS, framed=True, progress=self.ratio_schedule.follows_budget)
+        return self.text_needs(SequenceInputs, HEADS)
 
     def build(self, *, vocabulary: Vocabulary, n_classes: int | None = None) -> Objective:
         return MaskedLM(self, vocabulary)

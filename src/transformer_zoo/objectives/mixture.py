@@ -138,6 +138,7 @@ def mixing_problems(needs: Mapping[str, Needs]) -> list[str]:
         ("read rows with [CLS] and [SEP] =", {name: need.framed for name, need in needs.items()}),
         ("look ahead by", {name: need.lookahead for name, need in needs.items()}),
         ("read pairs that are swapped =", {name: need.consecutive for name, need in needs.items() if need.batch is not TextBatch}),
+        ("need the collocations", {name: need.collocations for name, need in needs.items() if need.collocations is not None}),
         ("start what is written by the token", {name: need.start for name, need in needs.items() if need.inputs is TranslationInputs}),
     ]
     return [

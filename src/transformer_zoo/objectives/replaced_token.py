@@ -21,7 +21,6 @@ from transformer_zoo.records import (
     Needs,
     ReplacedTokenInputs,
     ReplacedTokenOutput,
-    TextBatch,
     TokenBatch,
     Vocabulary,
 )
@@ -46,14 +45,7 @@ class ReplacedTokenConfig(MaskingConfig):
     """Weight of the detector's term beside the generator's 1."""
 
     def needs(self) -> Needs:
-        return Needs(
-            batch=TextBatch,
-            inputs=ReplacedTokenInputs,
-            causal=False,
-            heads=HEADS,
-            framed=True,
-            progress=self.ratio_schedule.follows_budget,
-        )
+        return self.text_needs(ReplacedTokenInputs, HEADS)
 
     def build(self, *, vocabulary: Vocabulary, n_classes: int | None = None) -> Objective:
         return ReplacedToken(self, vocabulary)

@@ -1,14 +1,14 @@
 """The settings that all objectives share which hide tokens of a text and ask for them."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
 from transformer_zoo.objectives.base import ObjectiveConfig
 from transformer_zoo.objectives.masking.ratio_schedules import ConstantRatioConfig, RatioScheduleConfig
 from transformer_zoo.objectives.masking.units import TokenUnitConfig, UnitConfig
-from transformer_zoo.records import Vocabulary
+from transformer_zoo.records import HeadNeed, Inputs, Needs, Vocabulary
 from transformer_zoo.settings import OneOf, PositiveInt, Ratio, Share
 
 
@@ -56,12 +56,23 @@ class MaskingConfig(ObjectiveConfig):
         corruption, prediction = self.corruption_rate, self.prediction_rate
         if corruption is not None and prediction is not None and low != high:
             yield "corruption_rate and prediction_rate are both given, so that ratio_schedule moves nothing: leave one of them null"
-        hidden = f"corruption_rate={corruption:g}" if corruption is not None else f"the mask_ratio of {low:g}"
-        asked = f"prediction_rate={prediction:g}" if prediction is not None else f"the mask_ratio of {high:g}"
-        if (corruption is not None or prediction is not None) and (high if prediction is None else prediction) > (
-            low if corruption is None else corruption
-        ):
-            yield f"{asked} is above {hidden}, but only what is hidden can be predicted: choose a prediction_rate of at most corruption_rate"
+        hidden, asked = low if corruption is None else corruption, high if prediction is None else prediction
+        if (corruption is not None or prediction is not None) and asked > hidden:
+            what = f"prediction_rate={asked:g}" if prediction is not None else f"the mask_ratio of {asked:g}"
+            than = f"corruption_rate={hidden:g}" if corruption is not None else f"the mask_ratio of {hidden:g}"
+            yield f"{what} is above {than}, but only what is hidden can be predicted: choose a prediction_rate of at most corruption_rate"
+
+    def text_needs(self, inputs: type[Inputs], heads: Mapping[str, HeadNeed]) -> Needs:
+        """Rows of framed text, and what unit and schedule ask for."""
+        return Needs(
+            batch=self.unit.batch,
+            inputs=inputs,
+            causal=False,
+            heads=heads,
+            framed=True,
+            collocations=self.unit.collocation_need(),
+            progress=self.ratio_schedule.follows_budget,
+        )
 
     def row_problems(self, sequence_length: int) -> list[str]:
         return self.unit.row_problems(sequence_length)

@@ -20,6 +20,8 @@ class Pieces:
     """[B,T] float64: pieces are taken in ascending order of their keys, which the tokens of a piece share; OUTSIDE where nothing may be taken."""
     wholes: np.ndarray | None = None
     """[B,T] int64: tokens of a row with the same number are taken together or not at all; None: any piece may be cut."""
+    places: np.ndarray | None = None
+    """[B,T] int64: the order in which the tokens of a piece are taken, where it may be cut; None: from left to right."""
     single: bool = False
     """Every token is a piece by itself, and no two keys of a row are alike."""
 
@@ -35,7 +37,10 @@ class Order:
         if self.single:
             self.sorted = np.sort(self.keys, axis=1)
             return
-        order = np.argsort(self.keys, axis=1, kind="stable")  # the tokens of a piece stay in their order
+        if pieces.places is None:
+            order = np.argsort(self.keys, axis=1, kind="stable")
+        else:
+            order = np.lexsort((pieces.places, self.keys), axis=1)
         self.sorted = np.take_along_axis(self.keys, order, axis=1)
         self._ranks = np.empty_like(order)
         np.put_along_axis(self._ranks, order, np.arange(order.shape[1])[None, :], axis=1)

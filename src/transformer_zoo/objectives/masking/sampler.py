@@ -58,8 +58,8 @@ class MaskSampler:
     # --- choosing ------------------------------------------------------------------------------------------------------------------
 
     def choose(self, batch: TokenBatch, *, training: bool) -> Choice:
-        """Which tokens are hidden and which predicted. The predicted ones come first in the order in which tokens are hidden, so that with equal rates
-        they are the same, and a longer list begins with the shorter one."""
+        """Which tokens are hidden and which predicted. The predicted ones come first in the order in which tokens are hidden, so that with equal
+        rates they are the same, and a longer list begins with the shorter one."""
         config, maskable, rows = self.config, self.maskable(batch), self._rows(batch.rows)
         ratios = config.ratio_schedule.ratios(config.mask_ratio, rows) if training else np.full(len(maskable), config.mask_ratio)
         n_ordinary = maskable.sum(axis=1)

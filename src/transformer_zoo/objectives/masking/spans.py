@@ -65,11 +65,15 @@ class SpanUnit(Unit):
             members = np.maximum(np.cumsum(maskable, axis=1) - 1, 0)  # [B,T]
         n_members = np.where(maskable, members + 1, 0).max(axis=1, initial=0).clip(min=1)  # [B]
         draws = np.take_along_axis(uniform(rows, WHICH, maskable.shape[1]), firsts(members, maskable), axis=1)  # [B,W] of each member
-        keys = self._keys(rows, draws, n_members)
-        keys = np.where(maskable, np.take_along_axis(keys, members, axis=1), OUTSIDE)
-        return Pieces(keys=keys, wholes=None if self._words is None else np.where(maskable, members, -1))
+        turn = whole(uniform(rows, "spans: turn", 1)[:, 0], n_members)  # [B]: the member at which the ring is cut
+        keys = np.take_along_axis(self._keys(rows, draws, n_members, turn), members, axis=1)
+        return Pieces(
+            keys=np.where(maskable, keys, OUTSIDE),
+            wholes=None if self._words is None else np.where(maskable, members, -1),
+            places=(members - turn[:, None]) % n_members[:, None],
+        )
 
-    def _keys(self, rows: Rows, draws: np.ndarray, n_members: np.ndarray) -> np.ndarray:
+    def _keys(self, rows: Rows, draws: np.ndarray, n_members: np.ndarray, turn: np.ndarray) -> np.ndarray:
         """[B,W] of every member: the draw at the first member of its span, which orders the spans."""
         width = draws.shape[1]
         column, row = np.arange(width), np.arange(len(draws))[:, None]
@@ -78,7 +82,6 @@ class SpanUnit(Unit):
         begins = np.zeros((len(draws), width + 1), dtype=bool)
         begins[row, np.minimum(np.pad(ends, ((0, 0), (1, 0)))[:, :-1], width)] = True
         begins = begins[:, :-1]  # on the ring, from its cut on
-        turn = whole(uniform(rows, "spans: turn", 1)[:, 0], n_members)  # [B]: the member at which the ring is cut
         first = np.maximum.accumulate(np.where(begins, column, 0), axis=1)
         keys = np.take_along_axis(draws, (first + turn[:, None]) % n_members[:, None], axis=1)
         if self._context > 1:

@@ -9,7 +9,7 @@ import numpy as np
 from transformer_zoo.objectives.masking.pieces import OUTSIDE, Pieces
 from transformer_zoo.objectives.masking.words import Words, firsts
 from transformer_zoo.randomness import uniform
-from transformer_zoo.records import Rows, TokenBatch, Vocabulary
+from transformer_zoo.records import CollocationNeed, Rows, TextBatch, TokenBatch, Vocabulary
 from transformer_zoo.settings import Config
 
 WHICH = "mask: which"
@@ -26,6 +26,8 @@ class UnitConfig(Config):
     """What is hidden at once."""
 
     slot: ClassVar[str | None] = "objective/unit"
+    batch: ClassVar[type[TextBatch]] = TextBatch
+    """The batches it needs where an objective reads text."""
 
     def problems(self) -> list[str]:
         """What is wrong with the settings taken together."""
@@ -38,6 +40,10 @@ class UnitConfig(Config):
     def vocabulary_problems(self, vocabulary: Vocabulary) -> list[str]:
         """What it misses in a tokenizer's vocabulary; each line goes on after the objective's name."""
         return []
+
+    def collocation_need(self) -> CollocationNeed | None:
+        """The collocations that the vocabulary must hold; None: none."""
+        return None
 
     def build(self, vocabulary: Vocabulary) -> "Unit":
         raise NotImplementedError("abstract")
@@ -69,7 +75,7 @@ class TokenUnit(Unit):
 
 @dataclass(kw_only=True)
 class WholeWordUnitConfig(UnitConfig):
-    """All tokens of a word (BERT's whole-word masking). A token of the tokenizers `word` and `char` is told apart as in the others: a word is a run of
+    """All tokens of a word (BERT's whole-word masking), as the tokenizer spells words. Where every character or byte is a token, a word is a run of
     letters and digits, and any other character is a piece of its own."""
 
     def vocabulary_problems(self, vocabulary: Vocabulary) -> list[str]:
