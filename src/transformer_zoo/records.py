@@ -57,6 +57,7 @@ class Rows(Record):
     seed: int
     epoch: Tensor  # [B] int64; a batch may straddle two epochs
     index: Tensor  # [B] int64, the sample's number in its split
+    progress: Tensor | None = None  # [B] float64, share of the budget spent when the sample is drawn; None in evaluation and where nobody asks
 
 
 @dataclass(kw_only=True)
@@ -155,6 +156,18 @@ class Vocabulary:
     """Tokens that can stand for missing spans, in their order."""
     full_stops: tuple[int, ...] = ()
     """Tokens that are a full stop and nothing else."""
+    words: "WordSpelling | None" = None
+    """How words are spelt; None: the tokenizer does not tell."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordSpelling:
+    """Which tokens make a word together: one that continues goes with the token in front of it, unless that one closes its word."""
+
+    continues: tuple[int, ...] = ()
+    """Tokens that may continue a word."""
+    closes: tuple[int, ...] = ()
+    """Tokens behind which a word cannot go on."""
 
 
 # --- objectives → models --------------------------------------------------------------------------------------------------------
@@ -210,6 +223,8 @@ class Example(Record):
     counts: dict[str, int]
     tokens: int
     """Tokens the model reads, without padding."""
+    ledger: dict[str, float] = field(default_factory=dict)
+    """What the objective tells of the example besides: named sums, which a run adds up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,6 +245,17 @@ class Needs:
     """Tokens that stand for missing spans, which a tokenizer that is trained must have."""
     start: str = "begin"
     """The special token that a decoder of targets reads before it has written anything."""
+    prefix: bool = False
+    """The tokens of a prompt see each other."""
+    reorders: bool = False
+    """Tokens of a row change places, whichever document they belong to."""
+    progress: bool = False
+    """The rows of training batches say which share of the budget is spent, which needs a budget that is not in seconds."""
+
+    @property
+    def hides_tokens(self) -> bool:
+        """Whether a head over the vocabulary predicts hidden tokens from both sides."""
+        return not self.causal and any(need.kind == "vocabulary" for need in self.heads.values())
 
 
 @dataclass(frozen=True, kw_only=True)

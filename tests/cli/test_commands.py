@@ -1,6 +1,7 @@
 """What the commands print, on one small run."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,50 @@ def test_a_run_is_measured_the_same_to_the_byte(zoo: Zoo, run: str) -> None:
     assert {"validation/loss", "validation/perplexity", "validation/bits_per_byte"} <= set(document["metrics"])
     lines = zoo("evaluate", f"run={run}", "evaluation.split=test").out.splitlines()
     assert any(line.startswith("test/loss ") for line in lines)
+
+
+def test_masked_models_are_measured_on_the_same_masks(zoo: Zoo) -> None:
+    for seed, words in enumerate((["objective=mlm"], ["objective=mlm_nsp", "objective.mask_ratio=0.4"])):
+        assert zoo("train", "model=bert", *SMALL, *words, f"seed={seed}", "training.steps=1", f"run_dir=runs/bert{seed}").code == 0
+    told = [zoo("evaluate", f"run=runs/bert{run}", "evaluation=mask_grid", "--json").out for run in (0, 0, 1)]
+    assert told[0] == told[1]
+    one, _, other = (json.loads(text) for text in told)
+    ratios = ["0.15", "0.3", "0.4", "0.5", "0.8"]
+    assert list(one) == ["evaluation", "metrics", "notes", *ratios]
+    assert one["evaluation"] == "mask_grid"
+    for ratio in ratios:
+        assert {"loss", "accuracy", "bits_per_byte", "predicted", "positions_sha256", "floor"} == set(one[ratio])
+        assert one["metrics"][f"validation/mask_grid/{ratio}/loss"] == one[ratio]["loss"] != other[ratio]["loss"]
+        assert [one[ratio][key] for key in ("predicted", "positions_sha256", "floor")] == [
+            other[ratio][key] for key in ("predicted", "positions_sha256", "floor")
+        ]
+    # at the end of training the same was measured, of the same weights and, since the split is small, of all of it
+    summary = json.loads(Path("runs/bert1/summary.json").read_text())
+    assert other["metrics"].items() <= summary["metrics"]["final"].items()
+    assert summary["notes"] == other["notes"]
+    assert zoo("report", "runs", "--output", "r.html").code == 0
+    assert "## Mask grid (validation)" in Path("r.md").read_text(encoding="utf-8")
+
+
+def test_each_token_hidden_alone(zoo: Zoo) -> None:
+    assert zoo("train", "model=bert", *SMALL, "training.steps=1", "final_evaluation=null", "run_dir=runs/bert").code == 0
+    assert "mask_grid" not in Path("runs/bert/summary.json").read_text()
+    words = ["evaluate", "run=runs/bert", "evaluation=pseudo_perplexity", "evaluation.max_samples=3"]
+    lines = zoo(*words).out.splitlines()
+    assert [line.split()[0] for line in lines[:4]] == [f"validation/pseudo_{name}" for name in ("loss", "perplexity", "bits_per_byte", "accuracy")]
+    assert re.fullmatch(r"pseudo_perplexity: \d+ tokens of 3 samples, each hidden alone", lines[4])
+    assert zoo(*words, "--json").out == zoo(*words, "--json").out
+
+
+@pytest.mark.parametrize("evaluation", ["mask_grid", "pseudo_perplexity"])
+def test_a_decoder_hides_no_tokens(zoo: Zoo, run: str, evaluation: str) -> None:
+    told = zoo("evaluate", f"run={run}", f"evaluation={evaluation}", "--json")
+    assert told.code == 2
+    assert told.out == ""
+    assert told.lines[-1] == (
+        f"transformer-zoo: evaluation={evaluation} hides tokens, and this model was not trained to predict hidden ones from both sides "
+        "(as by objective=mlm, mlm_nsp, mlm_sop or replaced_token): use evaluation=loss"
+    )
 
 
 def test_a_run_continues_a_prompt(zoo: Zoo, run: str) -> None:

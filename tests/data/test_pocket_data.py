@@ -77,6 +77,23 @@ def test_a_second_start_reads_the_store(cache: Path, monkeypatch: pytest.MonkeyP
     assert len(build(cache, PairBatch).reader("train", wants(PairBatch))) > 0
 
 
+def test_of_another_form_only_the_split_that_is_read_is_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An evaluation may read running text of data that was opened for pairs."""
+    asked: list[str] = []
+    documents = PocketSource.documents
+    monkeypatch.setattr(PocketSource, "documents", lambda self, split: asked.append(split) or documents(self, split))
+    data = build(tmp_path, PairBatch)
+    assert data.gives(TextBatch)
+    read = [everything(data.reader("validation", wants(framed=True))) for _ in (1, 2)]
+    assert asked == ["validation"]
+    whole = everything(build(tmp_path, TextBatch).reader("validation", wants(framed=True)))
+    assert asked[1:] == ["train", "validation", "test"]
+    assert all(rows.token_ids.equal(whole.token_ids) for rows in read)
+    assert data.label_names is None
+    data.reader("test", wants(LabelledBatch, framed=True))
+    assert data.label_names == build(tmp_path, LabelledBatch).label_names
+
+
 def test_an_objective_gets_the_sentinels_it_asks_for_but_not_from_a_file(cache: Path, tmp_path: Path) -> None:
     needs = replace(wants(TextBatch), sentinels=5)
     plain, asked = (build_data(CONFIG, WordTokenizerConfig(), needs=need, cache_dir=cache) for need in (wants(TextBatch), needs))

@@ -58,6 +58,10 @@ class UniformModel(nn.Module):
             self.bias[favourite] = math.log(2)
         self.modes: list[bool] = []
 
+    @property
+    def scorer(self) -> "UniformModel":
+        return self
+
     def forward(self, inputs: Any) -> ModelOutput:
         self.modes.append(self.training)
         target = getattr(inputs, "target", inputs)

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 import transformer_zoo
 from transformer_zoo.errors import ConfigError
+from transformer_zoo.evaluation.mask_grid import MaskGridConfig
 from transformer_zoo.experiments import catalog, compose, config_tree
 from transformer_zoo.experiments.config import ExperimentConfig
+from transformer_zoo.experiments.convert import from_dict, to_dict
 from transformer_zoo.layers.norms import LayerNormConfig, RMSNormConfig
 from transformer_zoo.layers.positions import RotaryConfig, SinusoidalConfig
 from transformer_zoo.models.base import ModelConfig
@@ -281,3 +283,34 @@ def test_any_text_is_an_override_or_one_clear_error(text: str) -> None:
         assert isinstance(compose.experiment([text]), ExperimentConfig)
     except ConfigError as error:
         assert all(problem and "\n" not in problem for problem in error.problems)
+
+
+# --- what is measured at the end where nobody chose ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("overrides", [["model=bert"], ["model=roberta"], ["model=albert"], ["model=electra"]], ids=" ".join)
+def test_models_that_predict_hidden_tokens_are_measured_on_the_mask_grid(overrides: list[str]) -> None:
+    config = compose.experiment([*overrides, "evaluation.split=test", "evaluation.batch_size=8"])
+    assert config.final_evaluation == MaskGridConfig(split="test", batch_size=8, max_samples=256)
+    assert compose.experiment([*overrides, "evaluation.max_samples=9"]).final_evaluation == MaskGridConfig(max_samples=9)
+    assert from_dict(ExperimentConfig, to_dict(config)) == config
+
+
+@pytest.mark.parametrize("overrides", [["model=gpt2"], ["model=transformer"], ["model=t5"], ["model=bert", "objective=classification"]], ids=" ".join)
+def test_others_are_not(overrides: list[str]) -> None:
+    assert compose.experiment(overrides).final_evaluation is None
+
+
+def test_what_is_chosen_for_the_end_stays() -> None:
+    assert compose.experiment(["model=bert", "final_evaluation=null"]).final_evaluation is None
+    chosen = compose.experiment(["model=bert", "evaluation@final_evaluation=mask_grid", "final_evaluation.ratios=[0.2,0.6]"]).final_evaluation
+    assert chosen == MaskGridConfig(ratios=[0.2, 0.6])
+    assert compose.experiment(["model=bert", "training.parallel=fsdp"]).final_evaluation is None
+
+
+def test_ratios_of_the_grid() -> None:
+    grid = ["model=bert", "evaluation@final_evaluation=mask_grid"]
+    assert refused(*grid, "final_evaluation.ratios=[0.5,1.0]") == "final_evaluation.ratios[1]: expected a number in (0, 1), got 1.0"
+    assert refused(*grid, "final_evaluation.ratios=[]") == "final_evaluation: ratios is empty; give at least one, such as [0.15]"
+    assert refused(*grid, "final_evaluation.ratios=[0.3,0.5,0.3]") == "final_evaluation: ratios names 0.3 twice"
+    assert "expected a list of a number in (0, 1), got 0.3" in refused(*grid, "final_evaluation.ratios=0.3")

@@ -70,6 +70,7 @@ class Job:
             "training.log_every=10",
             f"training.evaluate_every={self.steps + 1}",
             f"evaluation.max_samples={self.shape.batch_size}",
+            "final_evaluation=null",
             f"device={device}",
         ]
 

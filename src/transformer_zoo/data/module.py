@@ -14,14 +14,15 @@ from transformer_zoo.data.store import Store, StoreWriter, key_of, locked, no_po
 from transformer_zoo.data.text_rows import JoinedReader, SeparateReader
 from transformer_zoo.data.tokenizers import Tokenizer, TokenizerConfig, settings_key
 from transformer_zoo.errors import ConfigError, DataError
-from transformer_zoo.records import Needs, Vocabulary
+from transformer_zoo.records import Batch, Needs, Vocabulary
 
 logger = logging.getLogger(__name__)
 
 
 class DataModule:
-    """A data set with its tokenizer. Text is prepared when a reader first needs it, for all splits at once, and found again by the next
-    run with the same files, tokenizer and settings."""
+    """A data set with its tokenizer. Text is prepared when a reader first needs it, and found again by the next run with the same files,
+    tokenizer and settings: in the form that the data was opened for all splits at once, in another one (for an evaluation) the split that
+    is read."""
 
     def __init__(
         self, config: DataConfig, source: Source, tokenizer: Tokenizer, form: Form | None, cache_dir: Path, poll: Callable[[], None] = no_poll
@@ -32,7 +33,7 @@ class DataModule:
         self.splits = source.splits
         self.source = source
         self.config, self._cache_dir, self._poll = config, cache_dir, poll
-        self._stores: dict[Form, Store] = {}
+        self._stores: dict[tuple[Form, tuple[str, ...]], Store] = {}
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -54,10 +55,15 @@ class DataModule:
         return self._names(Form.TAGGED)
 
     def _names(self, form: Form) -> list[str] | None:
-        if form is not self._form and form not in self._stores:
-            return None
-        names: list[str] | None = self._store(form).facts["names"]
+        if form is self._form:
+            self._store(form, "train")
+        opened = [store for (kept, _), store in self._stores.items() if kept is form]
+        names: list[str] | None = opened[0].facts["names"] if opened else None
         return names
+
+    def gives(self, batch: type[Batch]) -> bool:
+        """Whether it can be read in such batches."""
+        return batch in self.config.provides()
 
     def beside(self, config: DataConfig) -> "DataModule":
         """Another data set, read by this one's tokenizer and kept in the same place.
@@ -81,22 +87,25 @@ class DataModule:
             raise DataError(f"there is no split {split!r}: the data has {', '.join(self.splits)}; name its files with data.{split}=…")
         return self._read(form, split, needs)
 
-    def _store(self, form: Form) -> Store:
-        if form not in self._stores:
-            key = key_of(form, self.source.fingerprint, self.tokenizer.fingerprint)
-            self._stores[form] = open_or_build(self._cache_dir / "prepared", key, partial(self._prepare, form), self._poll)
-        return self._stores[form]
+    def _store(self, form: Form, split: str) -> Store:
+        splits = self.splits if form is self._form else (split,)
+        if (form, splits) not in self._stores:
+            alone = [] if form is self._form else [split]
+            key = key_of(form, self.source.fingerprint, self.tokenizer.fingerprint, *alone)
+            prepare = partial(self._prepare, form, splits)
+            self._stores[form, splits] = open_or_build(self._cache_dir / "prepared", key, prepare, self._poll)
+        return self._stores[form, splits]
 
-    def _prepare(self, form: Form, writer: StoreWriter) -> None:
+    def _prepare(self, form: Form, splits: tuple[str, ...], writer: StoreWriter) -> None:
         names = {Form.LABELLED: "label_names", Form.TAGGED: "tag_names"}.get(form)
         writer.facts["names"] = getattr(self.source, names) if names else None
-        for split in self.splits:
+        for split in splits:
             preparing.write_split(self.source, split, form, self.tokenizer, writer, self._poll)
             facts = writer.facts[split]
             logger.info("prepared %s: %d tokens in %d documents", split, facts["n_tokens"], facts["n_documents"])
 
     def _read(self, form: Form, split: str, needs: Needs) -> Reader:
-        store, vocabulary, length = self._store(form), self.vocabulary, self.config.sequence_length
+        store, vocabulary, length = self._store(form, split), self.vocabulary, self.config.sequence_length
         if form is Form.SENTENCES:
             return PairReader(store, split, vocabulary, needs, length, short_pairs=self.config.short_pairs)
         if form is Form.PARALLEL:

@@ -65,6 +65,8 @@ class EvaluationReport:
     """By name, such as `validation/loss`."""
     notes: dict[str, str] = field(default_factory=dict)
     """What must be known to compare the metrics, such as the signature of a BLEU score."""
+    parts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The same once more, sorted by what was measured (for the mask grid: by ratio), where that is easier to read; `--json` shows it."""
 
 
 @dataclass(kw_only=True)

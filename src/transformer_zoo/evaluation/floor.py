@@ -1,18 +1,22 @@
 """The best possible loss on the built-in language: what a reader who knows the language loses on the very tokens a model is scored on.
 
-The held-out windows are those of the `loss` evaluation, prepared by the objective itself; which positions count is read from the
-example, so an objective needs no entry here. A floor exists where every token is a whole word of the language (`tokenizer=word`) and
-no window crosses documents.
+`best_possible` reads the held-out windows of the `loss` evaluation, prepared by the objective itself; which positions count is read from
+the example, so an objective needs no entry here. `HiddenWordFloor` is told which words are hidden. A floor exists where every token is a
+whole word of the language (`tokenizer=word`) and no window crosses documents.
 """
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from transformer_zoo.data.module import DataModule
 from transformer_zoo.data.pocket import PocketLanguage
 from transformer_zoo.data.pocket.floors import HIDDEN, PADDING, Floors
 from transformer_zoo.data.pocket_data import PocketSource
@@ -22,12 +26,14 @@ from transformer_zoo.errors import DataError
 from transformer_zoo.evaluation.base import EvaluationContext
 from transformer_zoo.evaluation.loss import LossConfig
 from transformer_zoo.objectives.base import Objective
-from transformer_zoo.records import IGNORED, Batch, Example, PairBatch, SequenceInputs, SpecialTokens, TextBatch, TranslationBatch
+from transformer_zoo.records import IGNORED, Batch, Example, PairBatch, SequenceInputs, SpecialTokens, TextBatch, TranslationBatch, TranslationInputs
 
 logger = logging.getLogger(__name__)
 
 _NO_WORD = -3
 """A token that is no word of the language."""
+_NO_MASK = -1
+"""The mask token of a tokenizer that has none."""
 
 TermSums = dict[str, tuple[float, int]]
 """Loss term → (sum of nats, how many were scored)."""
@@ -47,27 +53,29 @@ def best_possible(config: LossConfig, context: EvaluationContext) -> dict[str, f
     measure = _MEASURES.get(objective.needs().batch)
     if measure is None:
         return None
-    reference = _Reference(source.language, context.data.tokenizer)
+    reader = context.data.reader(config.split, objective.needs())
+    reference = _Reference(source.language, context.data.tokenizer, longest=int(reader.sizes.max()))
     totals: TermSums = {}
 
-    def scored(batch: Batch) -> Example:
-        example = objective.prepare(batch, training=False)
-        for term, (nats, count) in measure(reference, objective, batch, example).items():
+    def scored(view: Objective, batch: Batch) -> Example:
+        example = view.prepare(batch, training=False)
+        for term, (nats, count) in measure(reference, view, batch, example).items():
             before = totals.get(term, (0.0, 0))
             totals[term] = (before[0] + nats, before[1] + count)
         return example
 
-    reader = context.data.reader(config.split, objective.needs())
     try:
-        for _ in context.guard(evaluation_examples(reader, scored, batch_size=config.batch_size, max_samples=config.max_samples)):
-            pass
+        for view in objective.views():
+            examples = evaluation_examples(reader, partial(scored, view), batch_size=config.batch_size, max_samples=config.max_samples)
+            for _ in context.guard(examples):
+                pass
     except _NoFloor as reason:
         logger.info("no best possible loss: %s", reason)
         return None
     except DataError as problem:
         logger.warning("no best possible loss: %s", problem)
         return None
-    return _named(totals, objective.weights, config.split)
+    return _named(totals, objective.held_out_weights, config.split)
 
 
 def _named(totals: Mapping[str, tuple[float, int]], weights: Mapping[str, float], split: str) -> dict[str, float] | None:
@@ -78,6 +86,33 @@ def _named(totals: Mapping[str, tuple[float, int]], weights: Mapping[str, float]
     if len(weights) > 1:
         floors |= {f"loss/{term}": means[term] for term in weights}
     return {f"{split}/{name}": value for name, value in floors.items()}
+
+
+class HiddenWordFloor:
+    """The best possible loss of words that somebody else has hidden in windows of running text."""
+
+    def __init__(self, language: PocketLanguage, tokenizer: Tokenizer) -> None:
+        self._reference = _Reference(language, tokenizer)
+        self._known = True
+
+    @classmethod
+    def of(cls, data: DataModule) -> Self | None:
+        """None where the text is not the built-in language."""
+        return cls(data.source.language, data.tokenizer) if isinstance(data.source, PocketSource) else None
+
+    def __call__(self, batch: TextBatch, hidden: np.ndarray) -> float:
+        """Nats of the `hidden` [B,T] words of a batch, added up; NaN where no floor is known, from then on for all batches."""
+        if not self._known:
+            return math.nan
+        try:
+            nats, _ = _hidden_words(self._reference, batch, batch.token_ids.masked_fill(torch.from_numpy(hidden), self._reference.mask), hidden)
+            return nats
+        except _NoFloor as reason:
+            logger.info("no best possible loss: %s", reason)
+        except DataError as problem:
+            logger.warning("no best possible loss: %s", problem)
+        self._known = False
+        return math.nan
 
 
 @dataclass
@@ -92,9 +127,12 @@ class _Segments:
 class _Reference:
     """The language seen through a tokenizer."""
 
-    def __init__(self, language: PocketLanguage, tokenizer: Tokenizer) -> None:
+    def __init__(self, language: PocketLanguage, tokenizer: Tokenizer, longest: int = 0) -> None:
+        """`longest`: tokens of the longest row, where that matters."""
+        self.longest = longest
         self.floors = Floors(language)
         self.specials: SpecialTokens = tokenizer.vocabulary.specials
+        self.mask = _NO_MASK if self.specials.mask is None else self.specials.mask
         spelled = [tokenizer.token(token) for token in range(tokenizer.vocabulary.size)]
         self.source = _numbered(spelled, language.words)
         self.target = _numbered(spelled, language.target_words)
@@ -105,7 +143,7 @@ class _Reference:
     def segments(self, truth: Tensor, shown: Tensor, inside: Tensor, scored: np.ndarray) -> _Segments:
         """The ordinary tokens `inside` [B, T] of rows as they are and as a model sees them, pushed to the left."""
         symbols, where = self.source[truth.numpy()], inside.numpy()
-        is_mask = (shown == self.specials.mask).numpy() if self.specials.mask is not None else np.zeros(truth.shape, dtype=bool)
+        is_mask = (shown == self.mask).numpy()
         if (symbols[where] == _NO_WORD).any():
             raise _NoFloor("tokens are no whole words")
         if (is_mask != scored)[where].any() or (shown != truth).numpy()[where & ~is_mask].any():
@@ -136,25 +174,59 @@ def scored_places(targets: Tensor, predict_at: Tensor | None, shape: Sequence[in
 def _text(reference: _Reference, objective: Objective, batch: Batch, example: Example) -> TermSums:
     """Windows of one document: next words, or hidden ones."""
     assert isinstance(batch, TextBatch)
-    if objective.needs().inputs is not SequenceInputs:
+    term, shape = _only_language_term(objective), batch.token_ids.shape
+    if isinstance(example.inputs, TranslationInputs):
+        return {term: _continued(reference, batch, example.inputs)}
+    if not isinstance(example.inputs, SequenceInputs):
         raise _NoFloor("the model does not read windows of text")
+    if not objective.needs().causal:
+        return {term: _hidden_words(reference, batch, _seen(example), scored_places(example.targets[term], example.inputs.predict_at, shape))}
+    scored = np.zeros(shape, dtype=bool)
+    ahead = scored_places(example.targets[term], example.inputs.predict_at, (shape[0], shape[1] - 1))
+    scored[:, 1:] = ahead  # position t predicts the token at t + 1
+    segments = reference.segments(batch.token_ids, batch.token_ids, _inside(reference, batch), np.zeros_like(scored))
+    return {term: _at(reference.floors.next_word(segments.truth, _cuts(batch)[0]), segments, scored)}
+
+
+def _hidden_words(reference: _Reference, batch: TextBatch, shown: Tensor, hidden: np.ndarray) -> tuple[float, int]:
+    """The sum of nats of the hidden words of windows that are shown as `shown` [B,T], and their number."""
+    offset, ends_document = _cuts(batch)
+    segments = reference.segments(batch.token_ids, shown, _inside(reference, batch), hidden)
+    return _at(reference.floors.masked_words(segments.shown, segments.truth, offset, ends_document), segments, hidden)
+
+
+def _cuts(batch: TextBatch) -> tuple[np.ndarray, np.ndarray]:
+    """Where windows were cut from their documents: words in front [B], and whether they end with the document [B]."""
     if batch.offset is None or batch.ends_document is None:
         raise _NoFloor("windows cross documents; use data.packing=separate")
-    term = _only_language_term(objective)
-    offset, ends_document = batch.offset.numpy(), batch.ends_document.numpy()
-    inside = batch.valid & ~_is(batch.token_ids, _frame(reference.specials))
-    if objective.needs().causal:
-        width = batch.token_ids.shape[1]
-        scored = np.zeros((len(batch.token_ids), width), dtype=bool)
-        ahead = scored_places(example.targets[term], example.inputs.predict_at, (len(scored), width - 1))
-        scored[:, 1:] = ahead  # position t predicts the token at t + 1
-        segments = reference.segments(batch.token_ids, batch.token_ids, inside, np.zeros_like(scored))
-        losses = reference.floors.next_word(segments.truth, offset)
-    else:
-        scored = scored_places(example.targets[term], example.inputs.predict_at, batch.token_ids.shape)
-        segments = reference.segments(batch.token_ids, _seen(example), inside, scored)
-        losses = reference.floors.masked_words(segments.shown, segments.truth, offset, ends_document)
-    return {term: _at(losses, segments, scored)}
+    return batch.offset.numpy(), batch.ends_document.numpy()
+
+
+def _inside(reference: _Reference, batch: TextBatch) -> Tensor:
+    """[B,T] bool: the words of windows."""
+    return batch.valid & ~_is(batch.token_ids, _frame(reference.specials))
+
+
+def _continued(reference: _Reference, batch: TextBatch, inputs: TranslationInputs) -> tuple[float, int]:
+    """The rest of each window after a first part that was read, and the end token behind it: in a window as long as any it says nothing; in a
+    shorter one the document ends there. What the place of the split tells about the window's length, up to 0.01 nats a token, is not counted."""
+    offset, _ = _cuts(batch)
+    source, target, end = inputs.source, inputs.target, reference.specials.end
+    assert target.valid is not None
+    assert end is not None
+    n_read = (source.valid.sum(dim=1) if source.valid is not None else torch.full((len(batch.valid),), source.token_ids.shape[1])) - 1  # [B]
+    lengths, column = batch.valid.sum(dim=1), torch.arange(batch.valid.shape[1] + 1)
+    whole = torch.cat((batch.token_ids, batch.token_ids[:, :1]), dim=1)  # [B,T+1]
+    whole = whole.where(column != lengths.unsqueeze(1), torch.tensor(end))
+    reads = torch.cat((source.token_ids, source.token_ids[:, :1]), dim=1)[:, : int(n_read.max())]
+    in_front = column < n_read.unsqueeze(1)  # [B,T+1]
+    if (reads != whole[:, : reads.shape[1]])[in_front[:, : reads.shape[1]]].any() or (target.valid.sum(dim=1) != lengths - n_read + 1).any():
+        raise _NoFloor("what is written does not continue what is read")
+    ended = lengths < reference.longest
+    segments = reference.segments(whole, whole, column < (lengths + ended).unsqueeze(1), np.zeros(whole.shape, dtype=bool))
+    losses = reference.floors.next_word(segments.truth, offset)
+    nats, _ = _at(losses, segments, (~in_front & (column <= lengths.unsqueeze(1))).numpy())
+    return nats, int(target.valid.sum())
 
 
 def _pairs(reference: _Reference, objective: Objective, batch: Batch, example: Example) -> TermSums:

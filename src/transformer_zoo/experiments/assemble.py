@@ -3,6 +3,7 @@
 Everything here that can be known from the settings alone is checked before anything is read.
 """
 
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,14 +16,21 @@ from torch.overrides import TorchFunctionMode
 from transformer_zoo.data.base import check_provides
 from transformer_zoo.data.module import DataModule, build_data
 from transformer_zoo.errors import ConfigError
+from transformer_zoo.evaluation.base import EvaluationConfig
+from transformer_zoo.evaluation.mask_grid import MaskGridConfig
 from transformer_zoo.experiments.catalog import kind_of
 from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.layers.attention.kernels import Kernel
 from transformer_zoo.layers.attention.multihead import MultiheadConfig
 from transformer_zoo.models.base import Model, ModelConfig
 from transformer_zoo.objectives.base import Objective, ObjectiveConfig
-from transformer_zoo.records import HeadNeed, Needs, ReplacedTokenInputs, SequenceInputs, TextBatch, TranslationInputs, Vocabulary
+from transformer_zoo.records import HeadNeed, Needs, PairBatch, ReplacedTokenInputs, SequenceInputs, TextBatch, TranslationInputs, Vocabulary
 from transformer_zoo.training.parallel import World
+
+logger = logging.getLogger(__name__)
+
+FINAL_SAMPLES = 256
+"""Held-out samples of the mask grid at the end of a run, where `evaluation.max_samples` names no number."""
 
 _INPUTS_WORDS = {
     SequenceInputs: "one sequence",
@@ -60,12 +68,33 @@ def check(config: ExperimentConfig) -> None:
             f"{objective} has a model write what it read, which data.packing=document_mask cannot keep inside a document: choose "
             "data.packing=separate or concatenate"
         )
+    if needs.reorders and config.data.packing == "document_mask":
+        problems.append(
+            f"{objective} moves the middle of a row to its end, which data.packing=document_mask cannot keep inside a document: choose "
+            "data.packing=separate or concatenate"
+        )
+    if needs.progress and config.training.budget[0] == "seconds":
+        problems.append(
+            f"objective.ratio_schedule follows the budget by the samples drawn, which training.seconds={config.training.seconds:g} does not fix: "
+            "give training.steps, tokens or epochs, or choose objective/ratio_schedule=constant"
+        )
     if config.final_evaluation is not None and config.training.parallel == "fsdp":
         problems.append(
             "final_evaluation needs whole weights, which training.parallel=fsdp cuts up: leave it out and run `transformer-zoo evaluate` afterwards"
         )
     if problems:
         raise ConfigError(*problems)
+
+
+def usual_final_evaluation(config: ExperimentConfig) -> EvaluationConfig | None:
+    """What is measured at the end where nobody chose: the mask grid on a sample of the split, for an objective that hides tokens of running text."""
+    if not config.objective.needs().hides_tokens or TextBatch not in config.data.provides():
+        return None
+    if config.training.parallel == "fsdp":
+        logger.info("no mask grid at the end, since training.parallel=fsdp cuts up the weights: run `transformer-zoo evaluate` afterwards")
+        return None
+    watched = config.evaluation
+    return MaskGridConfig(split=watched.split, batch_size=watched.batch_size, max_samples=watched.max_samples or FINAL_SAMPLES)
 
 
 def fit_problems(model_config: ModelConfig, needs: Needs, *, model: str, objective: str) -> list[str]:
@@ -79,10 +108,15 @@ def fit_problems(model_config: ModelConfig, needs: Needs, *, model: str, objecti
             f"{objective} predicts the next token, but {model} is not causal and would see the answer: choose a decoder such as model=gpt2, "
             "or objective=mlm"
         ]
-    if model_config.causal and not needs.causal and "vocabulary" in needs.heads:
+    if model_config.causal and needs.hides_tokens:
         return [
             f"{objective} predicts hidden tokens from both sides, but {model} is causal and sees only what stands before: "
             "choose an encoder such as model=bert, or objective=clm"
+        ]
+    if needs.batch is PairBatch and getattr(getattr(model_config, "embeddings", None), "n_segments", 0) == 1:
+        return [
+            f"{objective} reads pairs of segments, but {model} has a vector for one kind of segment only (model.embeddings.n_segments=1): "
+            "choose model.embeddings.n_segments=2, or 0 so that segments are told apart by [SEP] alone"
         ]
     pooled = any(need.kind in ("pair", "sequence") for need in needs.heads.values())
     if model_config.causal and pooled and getattr(getattr(model_config, "classifier", None), "pooling", None) == "first":
@@ -156,21 +190,42 @@ def build_objective(config: ObjectiveConfig, data: DataModule, vocabulary: Vocab
     Raises:
         ConfigError: the tokenizer lacks a special token that the objective needs, or the data has no classes.
     """
-    needs, specials, name = config.needs(), vocabulary.specials, f"objective={kind_of(type(config))}"
-    way_out = "train a tokenizer, or choose another tokenizer.path"
-    problems = []
-    if "vocabulary" in needs.heads and not needs.causal and specials.mask is None:
-        problems.append(f"{name} hides tokens, but the tokenizer has no mask token: {way_out}")
-    if needs.framed and (specials.cls is None or specials.sep is None):
-        problems.append(f"{name} frames rows by [CLS] and [SEP], which the tokenizer lacks: {way_out}")
+    needs, problems = config.needs(), vocabulary_problems(config, vocabulary)
     kinds = {need.kind for need in needs.heads.values() if need.waits_for_classes}
     names = data.label_names if "sequence" in kinds else data.tag_names if "token" in kinds else None
     if kinds & {"sequence", "token"} and not names:
-        problems.append(f"{name} needs classes, and the data names none: use data=labelled or data=pocket")
-    problems += [f"{name} {problem}" for problem in config.vocabulary_problems(vocabulary)]
+        problems.append(f"objective={kind_of(type(config))} needs classes, and the data names none: use data=labelled or data=pocket")
     if problems:
         raise ConfigError(*problems)
     return config.build(vocabulary=vocabulary, n_classes=len(names) if names else None)
+
+
+def vocabulary_problems(config: ObjectiveConfig, vocabulary: Vocabulary) -> list[str]:
+    """What an objective misses in a tokenizer."""
+    needs, specials, name = config.needs(), vocabulary.specials, f"objective={kind_of(type(config))}"
+    way_out = "train a tokenizer, or choose another tokenizer.path"
+    problems = []
+    if needs.hides_tokens and specials.mask is None:
+        problems.append(f"{name} hides tokens, but the tokenizer has no mask token: {way_out}")
+    if needs.framed and (specials.cls is None or specials.sep is None):
+        problems.append(f"{name} frames rows by [CLS] and [SEP], which the tokenizer lacks: {way_out}")
+    return problems + [f"{name} {problem}" for problem in config.vocabulary_problems(vocabulary)]
+
+
+def check_tokenizer(config: ExperimentConfig) -> None:
+    """Refuses a tokenizer that lacks what the objective needs, where that is known before any text is read: where it is not trained.
+
+    Raises:
+        ConfigError: with all that it lacks.
+        DataError: its file is missing or no tokenizer.
+    """
+    if config.tokenizer.trained:
+        return
+    tokenizer = config.tokenizer.build(())
+    if config.tokenizer.grows:
+        tokenizer = tokenizer.with_sentinels(config.objective.needs().sentinels)
+    if problems := vocabulary_problems(config.objective, tokenizer.vocabulary):
+        raise ConfigError(*problems)
 
 
 def open_data(config: ExperimentConfig) -> DataModule:

@@ -64,7 +64,8 @@ class ExperimentConfig(Config):
     evaluation: EvaluationConfig
     """What is measured on held-out data during training."""
     final_evaluation: EvaluationConfig | None = None
-    """What is measured once more at the end; null: nothing more. Choose with evaluation@final_evaluation=…"""
+    """What is measured once more at the end; null: nothing more. Choose with evaluation@final_evaluation=…; where nobody does, it is the mask grid
+    for an objective that hides tokens, and nothing for others."""
     tracker: TrackerConfig
     """Where metrics go besides the run's own files."""
     recipe: RecipeConfig = field(default_factory=RecipeConfig)
@@ -83,6 +84,9 @@ class ExperimentConfig(Config):
     """The part of that model to take, by its name, such as discriminator; null: the whole of it."""
     resume: Annotated[str, OneOf("auto", "must", "never")] = "auto"
     """Whether to go on from checkpoints in `run_dir`: auto where there are any, must or fail, or never."""
+
+    def __post_init__(self) -> None:
+        self.objective = self.objective.fitted(self.model.accepts)
 
     def problems(self) -> list[str]:
         """Names that cannot become folders, parts of nothing."""

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from pathlib import Path
 
+from transformer_zoo.experiments.grids import grid_md, grid_section
+from transformer_zoo.experiments.mask_answers import answers_md, answers_section
 from transformer_zoo.experiments.page import page, table
 from transformer_zoo.experiments.results import AXES, Group, RunRecord, differing_keys, find_runs, group_runs, mean_and_deviation
 from transformer_zoo.experiments.svg import Interval, Series, dot_chart, line_chart
@@ -40,7 +42,7 @@ def report(paths: Iterable[Path], output: Path, *, title: str = "Runs", labelled
     output = output if output.suffix == ".html" else output / "report.html"
     output.parent.mkdir(parents=True, exist_ok=True)
     output.with_suffix(".csv").write_text(runs_csv(runs, groups), encoding="utf-8")
-    output.with_suffix(".md").write_text(f"# {title}\n\n{summary_md(rows, notes, unfinished(runs))}", encoding="utf-8")
+    output.with_suffix(".md").write_text(f"# {title}\n\n{_markdown(rows, notes, groups)}", encoding="utf-8")
     output.write_text(page(title, sections(groups)), encoding="utf-8")
     return output
 
@@ -53,13 +55,18 @@ def study_files(study: Path, title: str) -> Path:
     contents = {
         "runs.csv": runs_csv(runs, groups),
         "summary.csv": summary_csv(rows),
-        "summary.md": summary_md(rows, notes, unfinished(runs)),
+        "summary.md": _markdown(rows, notes, groups),
         "summary.tex": summary_tex(rows),
         "report.html": page(title, sections(groups)),
     }
     for name, content in contents.items():
         (study / name).write_text(content, encoding="utf-8")
     return study / "report.html"
+
+
+def _markdown(rows: Sequence[Row], notes: Sequence[str], groups: Sequence[Group]) -> str:
+    runs = [run for group in groups for run in group.runs]
+    return summary_md(rows, notes, unfinished(runs)) + grid_md(groups) + answers_md(groups)
 
 
 def unfinished(runs: Sequence[RunRecord]) -> list[RunRecord]:
@@ -107,10 +114,11 @@ def _kernel_notes(finished: Sequence[Group]) -> list[str]:
 
 
 def sections(groups: Sequence[Group]) -> str:
-    """The parts of a report: summary, what did not finish, curves, final values, all runs."""
+    """The parts of a report: summary, what did not finish, mask grid and what it says, curves, final values, all runs."""
     runs = [run for group in groups for run in group.runs]
     rows = summarise(groups)
-    parts = [_summary(rows, fairness(groups), len(runs)), _unfinished(unfinished(runs)), curves(groups), _intervals(groups), _run_list(groups)]
+    parts = [_summary(rows, fairness(groups), len(runs)), _unfinished(unfinished(runs)), grid_section(groups), answers_section(groups)]
+    parts += [curves(groups), _intervals(groups), _run_list(groups)]
     return "\n".join(part for part in parts if part)
 
 

@@ -18,7 +18,7 @@ from transformer_zoo.data.module import DataModule, build_data
 from transformer_zoo.data.stream import TrainingStream
 from transformer_zoo.data.tokenizers import Tokenizer
 from transformer_zoo.errors import CheckpointError, ConfigError, RunNotFoundError, StoppedError, ZooError
-from transformer_zoo.evaluation.base import EvaluationConfig, EvaluationContext, FineTuning
+from transformer_zoo.evaluation.base import Evaluation, EvaluationConfig, EvaluationContext, FineTuning
 from transformer_zoo.experiments import assemble, plugins
 from transformer_zoo.experiments.catalog import kind_of
 from transformer_zoo.experiments.config import ExperimentConfig
@@ -107,6 +107,7 @@ class _Experiment:
         if config.training.threads is not None:
             torch.set_num_threads(config.training.threads)
         self._write_settings()
+        assemble.check_tokenizer(config)
         self.data = self._open_data()
         self.objective = assemble.build_objective(config.objective, self.data, self.data.vocabulary)
         self.model = self._build_model(start)
@@ -117,6 +118,7 @@ class _Experiment:
         """Train to the end, then evaluate once more as `final_evaluation` says."""
         config = self.config
         evaluation = config.evaluation.build(self._context())
+        final = None if config.final_evaluation is None else config.final_evaluation.build(self._context())  # refuses before any step is taken
         trainer = build_trainer(
             training=config.training,
             optimizer=config.optimizer,
@@ -136,14 +138,26 @@ class _Experiment:
             observe=self._watch_kernels,
         )
         summary = trainer.fit(config.resume)
-        notes = self._evaluate_finally(config.final_evaluation, summary) if config.final_evaluation is not None else {}
+        self._add_operations(summary)
+        notes = {} if final is None else self._evaluate_finally(final, summary)
         return RunResult(path=self.run.path, summary=summary, notes=notes)
 
-    def _evaluate_finally(self, final: EvaluationConfig, summary: dict[str, Any]) -> dict[str, str]:
+    def _add_operations(self, summary: dict[str, Any]) -> None:
+        """What training cost in floating-point operations, beside seconds, which depend on the machine."""
+        from transformer_zoo.experiments.describe import training_operations
+
+        if "flops" in summary:
+            return  # the run was complete before
+        n_classes = next((need.n_classes for need in self.objective.needs().heads.values() if need.n_classes), None)
+        summary["flops"] = training_operations(self.config, vocab_size=self.data.vocabulary.size, n_classes=n_classes, tokens=summary["tokens"])
+        if self.world.is_main:
+            self.run.write_json("summary.json", summary)
+
+    def _evaluate_finally(self, final: Evaluation, summary: dict[str, Any]) -> dict[str, str]:
         """Adds what `final_evaluation` finds of the best weights (those that `evaluate` takes) to the summary; returns its notes."""
         load_weights(self.model, self.run.path)
         try:
-            report = final.build(self._context()).report(self.model.eval())
+            report = final.report(self.model.eval())
         except StopRequested as request:
             self.run.set_status("preempted", f"stopped by {request} in the final evaluation")
             message = f"stopped by {request} in the final evaluation; training is done and saved, the same command evaluates again"
@@ -188,9 +202,9 @@ class _Experiment:
         return model
 
     def _build_stream(self) -> TrainingStream:
-        training = self.config.training
+        training, needs = self.config.training, self.objective.needs()
         return TrainingStream(
-            self.data.reader("train", self.objective.needs()),
+            self.data.reader("train", needs),
             self.objective.prepare,
             seed=self.config.seed,
             batch_size=training.batch_size if training.batch_tokens is None else None,
@@ -199,6 +213,7 @@ class _Experiment:
             rank=self.world.rank,
             world_size=self.world.size,
             n_workers=training.n_workers,
+            budget=training.budget if needs.progress else None,
         )
 
     def _context(self) -> EvaluationContext:
@@ -414,6 +429,8 @@ def load_run(path: Path, *, device: str = "auto", checkpoint: str = "best") -> L
             window=config.data.sequence_length,
             start=needs.start,
             reads_specials=needs.batch is not TranslationBatch,  # a text with [MASK] or sentinels in it
+            reads_sentinels=needs.sentinels > 0,
+            prefix=needs.prefix,
         ),
         wants=wants_of(config.model, heads),
         origin=f"trained with objective={kind_of(type(config.objective))}",
@@ -423,12 +440,12 @@ def load_run(path: Path, *, device: str = "auto", checkpoint: str = "best") -> L
 
 
 def evaluate_run(path: Path, evaluation: EvaluationConfig, *, device: str = "auto", checkpoint: str = "best") -> dict[str, Any]:
-    """`{"metrics": …, "notes": …}` of one evaluation of a run; the same to the last digit every time."""
+    """`{"metrics": …, "notes": …}` of one evaluation of a run, and its parts by their names; the same to the last digit every time."""
     run = load_run(path, device=device, checkpoint=checkpoint)
     context = run.evaluation_context()
     context.untrained, context.fine_tune = run.untrained, partial(_fine_tuned, run)
     report = evaluation.build(context).report(run.model)
-    return {"metrics": report.metrics, "notes": report.notes}
+    return {"metrics": report.metrics, "notes": report.notes, **report.parts}
 
 
 def _fine_tuned(run: LoadedRun, wanted: FineTuning) -> tuple[Model, EvaluationContext]:

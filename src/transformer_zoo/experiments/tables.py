@@ -15,7 +15,7 @@ TEXT_METRICS = ("bleu", "chrf")
 """Metrics of whole texts, which no tokenizer or objective changes."""
 TRAINING_ONLY = ("objective.label_smoothing",)
 """Settings of an objective that held-out losses do not know of."""
-SIZES = ("parameters", "steps", "tokens", "seconds", "tokens_per_second", "peak_memory_bytes")
+SIZES = ("parameters", "steps", "tokens", "flops", "seconds", "tokens_per_second", "peak_memory_bytes")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from typing import Any
 from hydra._internal.defaults_list import create_defaults_list
 from hydra.core.override_parser.types import Override, OverrideType, ValueType
 
+from transformer_zoo.experiments.assemble import usual_final_evaluation
 from transformer_zoo.experiments.compose.overrides import mark_additions, parse, prepared, searchpath, values
 from transformer_zoo.experiments.compose.sources import hydra_errors, repository_of
 from transformer_zoo.experiments.compose.tree import check_sizes, merged
@@ -34,12 +35,16 @@ class Composition:
 
 
 def experiment(overrides: Sequence[str] = (), *, config_dirs: Sequence[str | Path] = ()) -> ExperimentConfig:
-    """The settings of one training run, complete and checked.
+    """The settings of one training run, complete and checked. Where nobody chose a final evaluation, the objective's usual one.
 
     Raises:
         ConfigError: with every problem found, one line each.
     """
-    return from_dict(ExperimentConfig, compose(overrides, config_dirs=config_dirs).tree)
+    tree = compose(overrides, config_dirs=config_dirs).tree
+    config = from_dict(ExperimentConfig, tree)
+    if "final_evaluation" not in tree:
+        config.final_evaluation = usual_final_evaluation(config)
+    return config
 
 
 def recipe(name: str, *overrides: str, config_dirs: Sequence[str | Path] = ()) -> Any:
@@ -63,20 +68,28 @@ def compose(overrides: Sequence[str], *, primary: str = "train", config_dirs: Se
         parsed = parse(overrides)
         repository = repository_of(config_dirs, searchpath(parsed))
         given = prepared(parsed, repository)
-        mark_additions(given, repository, primary)
 
         def composed(given: list[Override]) -> tuple[dict[str, Any], dict[str, str | None]]:
             defaults = create_defaults_list(repository, primary, given, prepend_hydra=False, skip_missing=False)
             return merged(defaults, repository), defaults.overrides.known_choices
 
-        tree, choices = composed(given)
+        upper = [override for override in given if not _is_part_of(override, OF_RECIPE)]  # the parts of what is not chosen yet have no place
+        mark_additions(upper, repository, primary)
+        tree, choices = composed(upper)
         of_recipe = {group: (tree.get("recipe") or {}).get(group) for group in OF_RECIPE if choices.get(group, group) is None}
-        if any(of_recipe.values()):
-            tree, choices = composed([*(_choice(group, name) for group, name in of_recipe.items() if name), *given])
+        if any(of_recipe.values()) or len(upper) < len(given):
+            given = [*(_choice(group, name) for group, name in of_recipe.items() if name), *given]
+            mark_additions(given, repository, primary)
+            tree, choices = composed(given)
         check_sizes(choices, repository)
     if "recipe" in tree:
         tree["recipe"] = {"model": choices.get("model"), "size": choices.get("model/size")} | tree["recipe"]
     return Composition(tree=tree, choices=dict(choices))
+
+
+def _is_part_of(override: Override, groups: Sequence[str]) -> bool:
+    """Whether an override chooses a part of what one of the groups chooses: `objective/unit=span`."""
+    return any(override.key_or_group.startswith(f"{group}/") for group in groups)
 
 
 def _choice(group: str, name: str) -> Override:
