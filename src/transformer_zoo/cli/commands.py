@@ -73,6 +73,7 @@ COMMANDS = {
                 "evaluate run=runs/mine",
                 "evaluate run=runs/mine evaluation=bleu evaluation.split=test --json",
                 "evaluate run=runs/mine checkpoint=latest",
+                "evaluate run=runs/mine evaluation=probe evaluation/data=labelled evaluation.data.train=reviews.jsonl",
             ),
             "actions:evaluate",
             (CONFIG_DIR, CFG, MULTIRUN, JSON),
