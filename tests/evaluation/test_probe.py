@@ -240,7 +240,7 @@ def test_data_without_classes_is_refused(context: Make, tmp_path: Path) -> None:
     sides = [str(tmp_path / "own.txt")] * 2
     with pytest.raises(ConfigError, match=r"evaluation\.data \(pairs\) gives parallel sentences, which name no classes"):
         ProbeConfig(data=PairsDataConfig(train=sides)).build(here)
-    bare = LabelledDataConfig(train=put(tmp_path / "bare.jsonl", [{"text": "l1 r1", "stars": 2}]))
+    bare = LabelledDataConfig(train=put(tmp_path / "bare.jsonl", [{"text": "l1 r1", "stars": 2}] * 20))
     with pytest.raises(
         DataError, match=r"evaluation\.data: .*bare\.jsonl line 1: there is no field 'label' \(it has text, stars\); set data\.label_field"
     ):
