@@ -2,7 +2,6 @@
 the same however it is reached."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -122,8 +121,9 @@ class Sentences(Reader):
         self.n_tokens = self.n_bytes = int(self.sizes.sum())
 
     def batch(self, indices: np.ndarray, rows: Rows) -> TextBatch:
-        made = batch([int(self.sizes[i, 0]) - 2 for i in indices])
-        return replace(made, rows=rows)
+        width = int(self.sizes[indices, 0].max())
+        ids = torch.cat([batch([int(self.sizes[i, 0]) - 2], width=width, first_index=int(i)).token_ids for i in indices])
+        return TextBatch(rows=rows, token_ids=ids, valid=ids != 0)
 
 
 CONFIGS = [
