@@ -90,7 +90,7 @@ def test_data_without_phrases_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"data=text gives .*; the objective needs texts with marked phrases: use data=labelled"):
         build_data(config, CharTokenizerConfig(), needs=CONFIG.needs(), cache_dir=tmp_path)
     bare = tmp_path / "bare.jsonl"
-    bare.write_text(json.dumps({"text": "nothing is marked"}) + "\n")
+    bare.write_text((json.dumps({"text": "nothing is marked"}) + "\n") * 10)
     data = build_data(LabelledDataConfig(train=str(bare)), CharTokenizerConfig(), needs=CONFIG.needs(), cache_dir=tmp_path)
     with pytest.raises(DataError, match=r"there is no field 'spans'.*set data.spans_field"):
         data.reader("train", CONFIG.needs())

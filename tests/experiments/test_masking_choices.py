@@ -126,10 +126,11 @@ def test_a_run_tells_its_masks(budget: list[str], tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("unit", ["token", "whole_word", "span", "ngram", "pmi"])
-def test_every_unit_trains_and_goes_on_as_if_it_had_not_stopped(unit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_unit_trains_the_same_every_time(unit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRANSFORMER_ZOO_CACHE", str(tmp_path / "cache"))
     more = ["tokenizer=bpe", "tokenizer.vocab_size=300", "objective=mlm_nsp", f"objective/unit={unit}", "objective.epoch_cycle=2"]
-    more += ["objective/ratio_schedule=cosine"] + (["objective.unit.min_count=2"] if unit == "pmi" else [])
+    more += ["objective/ratio_schedule=cosine", "objective.ratio_schedule.initial=0.6", "objective.mask_ratio=0.4"]
+    more += ["objective.unit.min_count=2"] if unit == "pmi" else []
 
     def lines(folder: str, steps: int) -> list[dict[str, Any]]:
         overrides = [*SMALL, *more, f"training.steps={steps}", f"run_dir={tmp_path / folder}"]
