@@ -13,6 +13,8 @@ TRAINING = {"train", "compare", "ablate"}
 CUT = ["training.steps=2", "training.batch_size=4"]
 LITTLE = ["data.n_documents=100", "data.n_held_out=20"]
 """Besides two steps, the built-in language is cut so that most time is not spent on generating it."""
+FEW = ["objective.mask_ratio=0.15,0.4", "seeds=1"]
+"""Of a study with a name, which says how many runs it takes."""
 WORDS = ["the", "old", "man", "saw", "a", "small", "dog", "near", "her", "river", "and", "his", "sister", "gave", "it", "some", "bread"]
 
 
@@ -31,7 +33,7 @@ def commands(document: str) -> list[list[str]]:
 def cut_short(arguments: list[str]) -> list[str]:
     if arguments[0] not in TRAINING:
         return arguments
-    return [*arguments, *CUT, *(LITTLE if "data=pocket" in arguments else [])]
+    return [*arguments, *CUT, *(LITTLE if "data=pocket" in arguments else []), *(FEW if "study=mask_ratio" in arguments else [])]
 
 
 def sentence(number: int) -> str:

@@ -50,8 +50,8 @@ def _unit(bits: np.ndarray) -> np.ndarray:
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def whole(draws: np.ndarray, bound: int) -> np.ndarray:
-    """Draws in [0, 1) as int64 in [0, bound)."""
+def whole(draws: np.ndarray, bound: int | np.ndarray) -> np.ndarray:
+    """Draws in [0, 1) as int64 in [0, bound); `bound` is one for all, or one for each."""
     return np.minimum((draws * bound).astype(np.int64), bound - 1)
 
 

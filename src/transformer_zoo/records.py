@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -57,6 +58,7 @@ class Rows(Record):
     seed: int
     epoch: Tensor  # [B] int64; a batch may straddle two epochs
     index: Tensor  # [B] int64, the sample's number in its split
+    progress: Tensor | None = None  # [B] float64, share of the budget spent when the sample is drawn; None in evaluation and where nobody asks
 
 
 @dataclass(kw_only=True)
@@ -92,6 +94,13 @@ class TextBatch(TokenBatch):
 
     offset: Tensor | None = None  # [B] int64: place of the row's first ordinary token in its document
     ends_document: Tensor | None = None  # [B] bool: the row's last token is its document's last
+
+
+@dataclass(kw_only=True)
+class MarkedTextBatch(TextBatch):
+    """Windows of text in which phrases are marked."""
+
+    continues: Tensor  # [B, T] bool: the token goes on with the phrase of the token in front
 
 
 @dataclass(kw_only=True)
@@ -155,6 +164,39 @@ class Vocabulary:
     """Tokens that can stand for missing spans, in their order."""
     full_stops: tuple[int, ...] = ()
     """Tokens that are a full stop and nothing else."""
+    words: "WordSpelling | None" = None
+    """How words are spelt; None: the tokenizer does not tell."""
+    collocations: "Collocations | None" = None
+    """Runs of tokens that belong together, where they were asked for and learned from text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordSpelling:
+    """Which tokens make a word together: one that continues goes with the token in front of it, unless that one closes its word."""
+
+    continues: tuple[int, ...] = ()
+    """Tokens that may continue a word."""
+    closes: tuple[int, ...] = ()
+    """Tokens behind which a word cannot go on."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Collocations:
+    """Runs of tokens that belong together: length → their hashes (`hash_words` of the tokens) as uint64, ascending."""
+
+    by_length: Mapping[int, np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollocationNeed:
+    """Which collocations are learned from the training text."""
+
+    size: int
+    """Most there may be."""
+    min_count: int
+    """How often one must have been seen."""
+    longest: int
+    """Tokens of the longest."""
 
 
 # --- objectives → models --------------------------------------------------------------------------------------------------------
@@ -210,6 +252,8 @@ class Example(Record):
     counts: dict[str, int]
     tokens: int
     """Tokens the model reads, without padding."""
+    ledger: dict[str, float] = field(default_factory=dict)
+    """What the objective tells of the example besides: named sums, which a run adds up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,6 +274,14 @@ class Needs:
     """Tokens that stand for missing spans, which a tokenizer that is trained must have."""
     start: str = "begin"
     """The special token that a decoder of targets reads before it has written anything."""
+    prefix: bool = False
+    """The tokens of a prompt see each other."""
+    reorders: bool = False
+    """Tokens of a row change places, whichever document they belong to."""
+    collocations: CollocationNeed | None = None
+    """The vocabulary must hold these, learned from the training text."""
+    progress: bool = False
+    """The rows of training batches say which share of the budget is spent, which needs a budget that is not in seconds."""
 
     @property
     def hides_tokens(self) -> bool:

@@ -43,6 +43,7 @@ ALLOWED_IN = {
     "x_transformers": ("benchmark",),
     "accelerate": ("benchmark",),
     "sacrebleu": ("evaluation",),
+    "sklearn": ("evaluation",),
 }
 """Libraries that stand in one place only (a module, or a package and what is below it)."""
 

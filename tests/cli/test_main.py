@@ -90,7 +90,7 @@ EXAMPLES = [(name, example) for name in ("train", "describe", "ablate") for exam
 
 @pytest.mark.parametrize(("name", "example"), EXAMPLES)
 def test_the_examples_compose(name: str, example: str) -> None:
-    words = [word for word in example.split()[1:] if not word.startswith("-") and word.partition("=")[0] not in {"seeds", "match"}]
+    words = [word for word in example.split()[1:] if not word.startswith("-") and word.partition("=")[0] not in {"seeds", "match", "study"}]
     for job in compose.expand(words):
         compose.experiment(job)
 

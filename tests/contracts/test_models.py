@@ -206,6 +206,22 @@ def test_a_prefix_is_seen_by_all_and_only_the_prefix():
     assert torch.equal(before[:, :5], logits(model, SequenceInputs(token_ids=later, prefix_length=prefix))[:, :5])
 
 
+@every_choice("decoder")
+def test_decoding_from_a_prompt_that_is_a_prefix_equals_the_full_forward(shape: str, choice: dict):
+    """Rows padded on the left, so that a prefix counts slots."""
+    model, token_ids = build(shape, **choice), tokens()
+    padding = torch.tensor([0, 2, 4])
+    valid = torch.arange(6).expand(B, 6) >= padding.unsqueeze(1)
+    prompts = SequenceInputs(token_ids=token_ids[:, :6], valid=valid, prefix_length=torch.full((B,), 6))
+    first, state = model.start(prompts, capacity=T)
+    second = model.step(token_ids[:, 6], state)
+    for row, pad in enumerate(padding.tolist()):
+        alone = SequenceInputs(token_ids=token_ids[row : row + 1, pad:7], prefix_length=torch.tensor([6 - pad]))
+        expected = logits(model, alone)[0]
+        torch.testing.assert_close(first[row], expected[-2], atol=2e-5, rtol=1e-4)
+        torch.testing.assert_close(second[row], expected[-1], atol=2e-5, rtol=1e-4)
+
+
 def test_a_window_with_global_tokens():
     model = build("encoder", attention=attention(window=1), n_layers=1, positions="none")
     token_ids = tokens(rows=1)

@@ -241,3 +241,29 @@ def test_evaluation_of_a_part_spreads_over_the_whole() -> None:
     assert [i for _, i in samples(found)] == [0, 24, 49, 74, 99]
     with pytest.raises(ConfigError, match="2 samples cannot be dealt to 3 processes"):
         list(evaluation_examples(Numbers([4] * 2), prepare, batch_size=4, world_size=3))
+
+
+def test_rows_say_how_much_of_the_budget_is_spent() -> None:
+    def progress(unit: str, amount: float, mode: dict[str, int], steps: int) -> list[float]:
+        one = TrainingStream(Numbers(LENGTHS), prepare, seed=3, budget=(unit, amount), **mode)
+        state, found = one.initial_state(), []
+        for _ in range(steps):
+            told = one.progress(state, len(one.sample_indices(state)[1]))
+            assert told is not None
+            found += told.tolist()
+            state = one.after(state)
+        return found
+
+    assert progress("steps", 4, {"batch_size": 5}, 5) == [*(np.arange(20) / 20), *[1.0] * 5]
+    assert progress("epochs", 2, {"batch_size": 5}, 9) == [i / 46 for i in range(45)]
+    mean = sum(LENGTHS) / len(LENGTHS)
+    assert progress("tokens", 3 * mean, {"batch_size": 5}, 1) == pytest.approx([0, 1 / 3, 2 / 3, 1, 1])
+    plan = stream({"batch_tokens": 60})
+    n_steps = len(plan._plan(3, 0))
+    assert progress("steps", 2 * n_steps, {"batch_tokens": 60}, n_steps) == pytest.approx([i / 46 for i in range(23)])
+    assert progress("epochs", 1, {"batch_tokens": 60}, n_steps) == pytest.approx([i / 23 for i in range(23)])
+
+
+def test_rows_say_nothing_of_a_budget_that_nobody_asks_for() -> None:
+    one = stream({"batch_size": 5})
+    assert one.progress(one.initial_state(), 5) is None

@@ -16,7 +16,10 @@ from transformer_zoo.objectives.causal_lm import CausalLMConfig
 from transformer_zoo.objectives.classes import ClassificationConfig, NextSentenceConfig
 from transformer_zoo.objectives.combined import MaskedOrderConfig, MaskedPairsConfig
 from transformer_zoo.objectives.denoising import DenoisingConfig
+from transformer_zoo.objectives.fill_in_the_middle import FillInTheMiddleConfig
 from transformer_zoo.objectives.masked_lm import MaskedLMConfig
+from transformer_zoo.objectives.mixture import MixtureConfig
+from transformer_zoo.objectives.prefix_lm import PrefixLMConfig
 from transformer_zoo.objectives.replaced_token import ReplacedTokenConfig
 from transformer_zoo.objectives.span_corruption import SpanCorruptionConfig
 from transformer_zoo.objectives.translation import TranslationConfig
@@ -67,6 +70,42 @@ def test_windows_of_next_words(context: Make, floors: Floors) -> None:
         total, count = total + losses.sum(), count + len(losses)
     for batch_size in (3, 64):
         assert best_possible(LossConfig(batch_size=batch_size), here) == {"validation/loss": pytest.approx(total / count, rel=1e-9)}
+
+
+@pytest.mark.parametrize("form", ["one_sequence", "source_and_target"])
+def test_what_follows_a_prefix(context: Make, floors: Floors, form: str) -> None:
+    here = context(PrefixLMConfig(form=form), sequence_length=16)
+    full = 17 if form == "one_sequence" else 16
+    total = count = 0.0
+    for batch, example in rows_of(here):
+        words = spelled(here, batch.token_ids[0])
+        n = len(words)
+        begins = words[0] == "[BOS]"
+        if form == "one_sequence":
+            n_read = int(example.inputs.prefix_length[0])
+        else:
+            n_read = example.inputs.source.token_ids.shape[1] - 1
+            words += ["[EOS]"] if n < full else []  # in a row that is full the end is where it must be
+            assert bool(batch.ends_document[0]) or n == full
+            count += n == full
+        symbols = floors.language.symbols([word for word in words if word not in ("[BOS]", "[EOS]")])
+        symbols = np.append(symbols, floors.language.end_symbol) if words[-1] == "[EOS]" else symbols
+        losses = floors.next_word(symbols[None], batch.offset.numpy())[0][n_read - begins :]
+        total, count = total + losses.sum(), count + len(losses)
+    for batch_size in (3, 64):
+        assert best_possible(LossConfig(batch_size=batch_size), here) == {"validation/loss": pytest.approx(total / count, rel=1e-9)}
+    assert count == sum(example.counts["prefix_lm"] for _, example in rows_of(here))
+
+
+def test_parts_of_a_mixture_have_their_own(context: Make) -> None:
+    parts = {"a": CausalLMConfig(), "b": PrefixLMConfig()}
+    found = best_possible(LossConfig(), context(MixtureConfig(parts=parts, part_weights={"a": 3.0}), sequence_length=16))
+    alone = [best_possible(LossConfig(), context(part, sequence_length=16)) or {} for part in parts.values()]
+    assert found == {
+        "validation/loss": pytest.approx(0.75 * alone[0]["validation/loss"] + 0.25 * alone[1]["validation/loss"], rel=1e-12),
+        "validation/loss/a/clm": alone[0]["validation/loss"],
+        "validation/loss/b/prefix_lm": alone[1]["validation/loss"],
+    }
 
 
 def test_hidden_words(context: Make, floors: Floors) -> None:
@@ -143,7 +182,9 @@ def test_no_floor_across_documents_or_for_other_objectives(context: Make, pocket
     assert best_possible(LossConfig(), context(MaskedOrderConfig())) is None
     assert best_possible(LossConfig(), context(SpanCorruptionConfig())) is None
     assert best_possible(LossConfig(), context(ReplacedTokenConfig())) is None
-    assert best_possible(LossConfig(), context(DenoisingConfig())) is None
+    assert best_possible(LossConfig(), context(DenoisingConfig(), packing="separate")) is None
+    assert best_possible(LossConfig(), context(FillInTheMiddleConfig(), packing="separate")) is None
+    assert best_possible(LossConfig(), context(MixtureConfig(parts={"a": CausalLMConfig(), "b": FillInTheMiddleConfig()}))) is None
     config = ClassificationConfig()
     data = pocket(config)
     assert best_possible(LossConfig(), EvaluationContext(data=data, objective=config.build(vocabulary=data.vocabulary, n_classes=8))) is None

@@ -158,10 +158,21 @@ def test_a_run_holds_settings_as_data_only(tmp_path: Path):
         load_run(tmp_path / "one")
 
 
-def test_a_tokenizer_file_without_sentinels_is_refused_for_span_corruption(tmp_path: Path):
+@pytest.mark.parametrize(
+    ("model", "objective", "message"),
+    [
+        ("t5", "span_corruption", r"^objective=span_corruption marks missing spans by 100 sentinel .* the tokenizer has 0: train a t"),
+        ("gpt2", "fill_in_the_middle", r"^objective=fill_in_the_middle marks prefix, suffix and middle by 3 .* the tokenizer has 0: train a t"),
+        ("t5", "ul2", r"objective=mixture has a part 'x_64', which marks .*objective.parts.x_64.sentinels\n(.*\n)*.* its modes R, S, X by"),
+    ],
+)
+def test_a_tokenizer_file_without_sentinels_is_refused_before_data_is_read(
+    model: str, objective: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     run(tmp_path / "plain", "model=gpt2", "training.steps=1")
     given = [word for word in SMALL if not word.startswith("tokenizer")]
-    overrides = [*given, "model=t5", "objective=span_corruption", "tokenizer=file", f"tokenizer.path={tmp_path / 'plain' / 'tokenizer.json'}"]
+    overrides = [*given, f"model={model}", f"objective={objective}", "tokenizer=file", f"tokenizer.path={tmp_path / 'plain' / 'tokenizer.json'}"]
     overrides += [f"run_dir='{tmp_path / 'spans'}'"]
-    with pytest.raises(ConfigError, match=r"^objective=span_corruption marks missing spans by 100 sentinel .* the tokenizer has 0: train a t"):
+    monkeypatch.setattr("transformer_zoo.experiments.run.build_data", lambda *_, **__: pytest.fail("data was opened"))
+    with pytest.raises(ConfigError, match=message):
         train(experiment(overrides), overrides)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from contracts.builders import config
-from objectives.test_masking import VOCABULARY, batch
+from objectives.masking.rows import VOCABULARY, batch
 from transformer_zoo.layers.vocabulary_scores import VocabularyScores
 from transformer_zoo.objectives.replaced_token import HEADS, ReplacedToken, ReplacedTokenConfig
 from transformer_zoo.records import IGNORED, ReplacedTokenInputs, ReplacedTokenOutput

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from transformer_zoo.objectives.combined import CombinedConfig
 from transformer_zoo.objectives.masked_lm import MaskedLMConfig
-from transformer_zoo.objectives.masking import MaskSampler, Split
+from transformer_zoo.objectives.masking.sampler import MaskSampler
 from transformer_zoo.objectives.span_corruption import SpanCorruption, SpanCorruptionConfig
 from transformer_zoo.objectives.translation import TranslationConfig
 from transformer_zoo.records import IGNORED, Example, Rows, SpecialTokens, TextBatch, TranslationInputs, Vocabulary
@@ -116,12 +116,11 @@ def test_what_does_not_fit_is_told():
 
 def test_masking_never_shows_or_hides_a_sentinel():
     vocabulary = Vocabulary(size=40, specials=SpecialTokens(pad=0, mask=6), sentinels=tuple(range(10, 40)))
-    sampler = MaskSampler(vocabulary, 0.9, Split(mask=0.0, random=1.0, keep=0.0))
+    sampler = MaskSampler(MaskedLMConfig(mask_ratio=0.9, mask_share=0.0, random_share=1.0, keep_share=0.0), vocabulary)
     batch = text([30], width=30)
-    chosen = sampler.choose(batch)
-    assert set(batch.token_ids[torch.from_numpy(chosen)].tolist()) <= {7, 8, 9}
-    seen, _ = sampler.hide(batch, chosen, training=True)
-    assert set(seen[torch.from_numpy(chosen)].tolist()) <= set(range(10))
+    masked = sampler(batch, training=True)
+    assert set(batch.token_ids[torch.from_numpy(masked.predicted)].tolist()) <= {7, 8, 9}
+    assert set(masked.seen[torch.from_numpy(masked.predicted)].tolist()) <= set(range(10))
 
 
 def test_what_makes_its_own_inputs_cannot_be_combined():

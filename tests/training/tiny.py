@@ -70,6 +70,7 @@ class TinyObjective:
 
     def __init__(self) -> None:
         self.weights = {"token": 1.0, "sum": 0.25}
+        self.ledger: dict[str, tuple[str, str | None]] = {"rows": ("n rows", None), "tokens_per_row": ("n tokens", "n rows")}
 
     def loss(self, output: ModelOutput, example: Example) -> LossReport:
         scores = output.heads["vocabulary"]
@@ -94,6 +95,7 @@ def make_example(indices: np.ndarray) -> Example:
         targets={"token": torch.from_numpy(targets), "sum": torch.from_numpy(tokens.sum(1) / 40).float()},
         counts={"token": int(valid.sum()), "sum": len(indices)},
         tokens=int(valid.sum()),
+        ledger={"n rows": len(indices), "n tokens": int(valid.sum())},
     )
 
 

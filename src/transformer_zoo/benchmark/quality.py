@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from transformer_zoo.benchmark.records import Comparison
-from transformer_zoo.benchmark.sides import OURS
 from transformer_zoo.benchmark.suites import SuiteSettings
 from transformer_zoo.errors import DataError
 
@@ -25,7 +24,7 @@ class Job:
     """Of the real text, in the data folder."""
     figure: str
     """The metric of `evaluate`."""
-    peer: str
+    unit: str
     wanted: float
     smaller_is_better: bool
 
@@ -35,7 +34,7 @@ BOOKS = Job(
     experiment="books_mlm",
     folder="books",
     figure="validation/loss",
-    peer="a held-out loss of 5.5 nats",
+    unit="nats held out",
     wanted=5.5,
     smaller_is_better=True,
 )
@@ -45,7 +44,7 @@ TRANSLATION = Job(
     experiment="multi30k_twenty_minutes",
     folder="multi30k_en_de",
     figure="test/bleu",
-    peer="38 BLEU",
+    unit="BLEU",
     wanted=38.0,
     smaller_is_better=False,
 )
@@ -81,8 +80,8 @@ def measure_job(job: Job, settings: SuiteSettings) -> Comparison:
     return Comparison(
         row=job.row,
         what=WHAT.format(job.figure),
-        ours=OURS,
-        peer=job.peer,
+        ours=f"{value:.4g} {job.unit}",
+        peer=f"{job.wanted:g} {job.unit}",
         ratio=ratio,
         low=ratio,
         high=ratio,

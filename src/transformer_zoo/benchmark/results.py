@@ -67,9 +67,17 @@ def _machine(kept: Kept) -> str:
         f"{machine.get('usable_cores', '?')} usable cores",
         f"{kept.machine.get('threads', '?')} threads",
         f"torch {versions.get('torch', '?')}",
-        f"{kept.settings.get('rounds', '?')} rounds",
+        _rounds(kept),
     ]
     return ", ".join(facts + (["tiny shapes: the figures mean nothing"] if kept.settings.get("quick") else []))
+
+
+def _rounds(kept: Kept) -> str:
+    """How often the rows were measured, by their own account."""
+    told = sorted({int(row.numbers["rounds"]) for row in kept.rows if "rounds" in row.numbers})
+    if not told:
+        return f"{kept.settings.get('rounds', '?')} rounds"
+    return "one run each" if told == [1] else f"{' or '.join(map(str, told))} rounds"
 
 
 def _ratios(rows: Sequence[Comparison]) -> str:

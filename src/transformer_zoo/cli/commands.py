@@ -73,6 +73,7 @@ COMMANDS = {
                 "evaluate run=runs/mine",
                 "evaluate run=runs/mine evaluation=bleu evaluation.split=test --json",
                 "evaluate run=runs/mine checkpoint=latest",
+                "evaluate run=runs/mine evaluation=probe evaluation/data=labelled evaluation.data.train=reviews.jsonl",
             ),
             "actions:evaluate",
             (CONFIG_DIR, CFG, MULTIRUN, JSON),
@@ -108,15 +109,17 @@ COMMANDS = {
         Command(
             "ablate",
             "vary settings of one experiment",
-            "key=A,B,… [seeds=N] [key=value …]",
-            "Trains every combination of the settings that have several values, with every seed; a finished run is never repeated.",
+            "key=A,B,… | study=NAME [seeds=N] [key=value …]",
+            "Trains every combination of the settings that have several values, with every seed; a finished run is never repeated. A study has its\n"
+            "own settings and measurements (`transformer-zoo list study`); what is typed beside it wins.",
             (
                 "ablate objective.mask_ratio=0.15,0.3,0.4 seeds=3",
+                "ablate study=mask_ratio model/size=tiny,mini",
                 "ablate model/positions=learned,rotary,alibi model=gpt2 model/size=tiny training.steps=500",
             ),
             "studies:ablate",
             (CONFIG_DIR, PLAN, JSON),
-            keys=("seeds", "study_dir"),
+            keys=("study", "seeds", "study_dir"),
         ),
         Command(
             "report",

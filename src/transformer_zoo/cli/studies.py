@@ -28,10 +28,15 @@ def ablate(arguments: Arguments) -> int:
     """Settings of one experiment."""
     from transformer_zoo.experiments import study
     from transformer_zoo.experiments.compose import factors
+    from transformer_zoo.experiments.study_recipe import StudyRecipe, key_of, study_recipe, without
 
-    given = _given(arguments)
+    named = arguments.take("study")
+    recipe = study_recipe(named, arguments.config_dirs) if named else StudyRecipe()
+    given = _given(arguments, seeds=recipe.seeds)
     varied, fixed = factors(given.pop("overrides"))
-    return _finished(study.ablate(varied, fixed, **given), arguments)
+    varied = {key: values for key, values in recipe.values.items() if key in varied or key not in map(key_of, fixed)} | varied
+    overrides = [*without(recipe.overrides, [*fixed, *varied]), *fixed]
+    return _finished(study.ablate(varied, overrides, variants=recipe.variants, measurements=recipe.measurements, **given), arguments)
 
 
 def report(arguments: Arguments) -> int:
@@ -44,20 +49,20 @@ def report(arguments: Arguments) -> int:
     return 0
 
 
-def _given(arguments: Arguments) -> dict[str, Any]:
+def _given(arguments: Arguments, seeds: int = 1) -> dict[str, Any]:
     """What both kinds of study take."""
     from transformer_zoo.experiments.compose import experiment
 
     for key in _LATER:
         if arguments.take(key) is not None:
             raise ConfigError(f"{key}= is not available in this version; leave it out")
-    seeds, folder = arguments.take("seeds") or "1", arguments.take("study_dir")
-    if not seeds.isascii() or not seeds.isdigit() or int(seeds) < 1:
-        raise ConfigError(f"seeds={seeds}: expected a whole number at least 1, the number of seeds; `seed=` sets the first one")
+    wanted, folder = arguments.take("seeds") or str(seeds), arguments.take("study_dir")
+    if not wanted.isascii() or not wanted.isdigit() or int(wanted) < 1:
+        raise ConfigError(f"seeds={wanted}: expected a whole number at least 1, the number of seeds; `seed=` sets the first one")
     compose: Callable[..., Any] = partial(experiment, config_dirs=arguments.config_dirs)
     return {
         "overrides": arguments.words,
-        "seeds": int(seeds),
+        "seeds": int(wanted),
         "folder": Path(folder) if folder else None,
         "plan": arguments.has("--plan"),
         "compose": compose,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 from transformer_zoo.errors import ConfigError
-from transformer_zoo.records import Batch, LabelledBatch, PairBatch, TaggedBatch, TextBatch, TranslationBatch
+from transformer_zoo.records import Batch, LabelledBatch, MarkedTextBatch, PairBatch, TaggedBatch, TextBatch, TranslationBatch
 from transformer_zoo.settings import Config, OneOf, Range, Ratio, Share
 
 Pieces = Iterator[str | None]
@@ -29,6 +29,7 @@ class Form(StrEnum):
     PARALLEL = "parallel"
     LABELLED = "labelled"
     TAGGED = "tagged"
+    MARKED = "marked"
 
 
 FORM_OF: dict[type[Batch], Form] = {
@@ -37,6 +38,7 @@ FORM_OF: dict[type[Batch], Form] = {
     TranslationBatch: Form.PARALLEL,
     LabelledBatch: Form.LABELLED,
     TaggedBatch: Form.TAGGED,
+    MarkedTextBatch: Form.MARKED,
 }
 
 WORDS_FOR: dict[Form, str] = {
@@ -45,6 +47,7 @@ WORDS_FOR: dict[Form, str] = {
     Form.PARALLEL: "parallel sentences",
     Form.LABELLED: "labelled texts",
     Form.TAGGED: "tagged words",
+    Form.MARKED: "texts with marked phrases",
 }
 
 _WAY_OUT: dict[Form, str] = {
@@ -53,6 +56,7 @@ _WAY_OUT: dict[Form, str] = {
     Form.PARALLEL: "data=pairs or data=pocket",
     Form.LABELLED: "data=labelled or data=pocket",
     Form.TAGGED: "data=labelled or data=pocket",
+    Form.MARKED: "data=labelled",
 }
 
 
@@ -85,6 +89,14 @@ class Source(ABC):
     def tagged(self, split: str) -> Iterator[tuple[list[str], list[int]]]:
         """The words of a text and the numbers of their tags."""
         raise _not_given(self, Form.TAGGED)
+
+    def marked(self, split: str) -> Iterator[tuple[str, list[tuple[int, int]]]]:
+        """Texts and the (first, last + 1) characters of the phrases in each."""
+        raise _not_given(self, Form.MARKED)
+
+    def annotations(self) -> tuple[Form, ...]:
+        """What its training rows hold classes of: whole texts (LABELLED), words (TAGGED), both or neither. May look at the first row."""
+        return ()
 
     @property
     def label_names(self) -> list[str] | None:

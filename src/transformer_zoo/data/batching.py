@@ -39,9 +39,14 @@ class Reader(ABC):
         """The samples `indices` [B], padded to the longest; the same indices and rows always give the same batch."""
 
 
-def make_rows(seed: int, epochs: np.ndarray, indices: np.ndarray) -> Rows:
-    """The identity of a batch's rows."""
-    return Rows(seed=seed, epoch=torch.from_numpy(epochs.astype(np.int64)), index=torch.from_numpy(indices.astype(np.int64)))
+def make_rows(seed: int, epochs: np.ndarray, indices: np.ndarray, progress: np.ndarray | None = None) -> Rows:
+    """The identity of a batch's rows and, where it is asked for, the share of the budget that is spent when each is drawn."""
+    return Rows(
+        seed=seed,
+        epoch=torch.from_numpy(epochs.astype(np.int64)),
+        index=torch.from_numpy(indices.astype(np.int64)),
+        progress=None if progress is None else torch.from_numpy(progress),
+    )
 
 
 def tensor(array: np.ndarray) -> torch.Tensor:

@@ -7,14 +7,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
-from transformer_zoo.data.base import DataConfig, Pieces, Source
+from transformer_zoo.data.base import DataConfig, Form, Pieces, Source
 from transformer_zoo.data.files import fingerprint, kind_of
+from transformer_zoo.data.phrases import Spans, given_spans, tagged_spans
 from transformer_zoo.data.rows import BadRecordError, FileDataConfig, Record, records
 from transformer_zoo.data.running_text import recut, without_blank
 from transformer_zoo.data.sentences import sentences_of
 from transformer_zoo.data.store import key_of
 from transformer_zoo.errors import DataError
-from transformer_zoo.records import Batch, LabelledBatch, PairBatch, TaggedBatch, TextBatch
+from transformer_zoo.records import Batch, LabelledBatch, MarkedTextBatch, PairBatch, TaggedBatch, TextBatch
 
 RecordStream = Callable[[Callable[[Record], Any]], Iterator[Any]]
 """Takes what is wanted of a record and gives it for every sound one."""
@@ -34,10 +35,12 @@ class LabelledDataConfig(FileDataConfig):
     words_field: str = "tokens"
     """The field that holds the list of words, for tagging."""
     tags_field: str = "tags"
-    """The field that holds the list of tags, one for each word."""
+    """The field that holds the list of tags, one for each word; tags B-… and I-… mark phrases."""
+    spans_field: str = "spans"
+    """The field of a record with a text that holds its phrases: a list of [begin, end] in characters."""
 
     def provides(self) -> frozenset[type[Batch]]:
-        return frozenset[type[Batch]]((LabelledBatch, TaggedBatch, TextBatch, PairBatch))
+        return frozenset[type[Batch]]((LabelledBatch, TaggedBatch, TextBatch, PairBatch, MarkedTextBatch))
 
     def open(self, cache_dir: Path) -> "LabelledSource":
         files = self.files()
@@ -45,7 +48,7 @@ class LabelledDataConfig(FileDataConfig):
             if plain := [path for path in paths if kind_of(path) == ".txt"]:
                 raise DataError(f"data.{split}: {plain[0]} is a text file; labelled data comes in records (.jsonl, .csv, .tsv, .parquet)")
         hashes = {split: fingerprint(paths) for split, paths in files.items()}
-        fields = LabelledFields(self.text_field, self.label_field, self.words_field, self.tags_field)
+        fields = LabelledFields(self.text_field, self.label_field, self.words_field, self.tags_field, self.spans_field)
         return LabelledSource(
             {split: partial(records, paths, self) for split, paths in files.items()},
             config=self,
@@ -62,6 +65,7 @@ class LabelledFields:
     label: str
     words: str
     tags: str
+    spans: str = "spans"
 
 
 def _whole(record: Record) -> Record:
@@ -120,6 +124,14 @@ class LabelledSource(Source):
             yield text
             yield None
 
+    def annotations(self) -> tuple[Form, ...]:
+        first = next(self._streams["train"](_whole), None)
+        if first is None:
+            return ()
+        fields = self._fields
+        held = {Form.LABELLED: (fields.text, fields.label), Form.TAGGED: (fields.words, fields.tags)}
+        return tuple(form for form, names in held.items() if all(first.get(name) is not None for name in names))
+
     # --- classes -------------------------------------------------------------------------------------------------------------------
 
     @cached_property
@@ -144,6 +156,17 @@ class LabelledSource(Source):
         if len(words) != len(tags):
             raise BadRecordError(f"{record.place}: {len(words)} words but {len(tags)} tags")
         return words, tags
+
+    def marked(self, split: str) -> Iterator[tuple[str, Spans]]:
+        return self._rows(split, self._phrases)
+
+    def _phrases(self, record: Record) -> tuple[str, Spans]:
+        """A text with its spans, or words whose tags mark phrases."""
+        if record.get(self._fields.text) is None and record.get(self._fields.words) is not None:
+            words, tags = self._tags(record)
+            return " ".join(words), tagged_spans(words, tags)
+        text = record.text(self._fields.text, "text_field")
+        return text, given_spans(record, self._fields.spans, len(text))
 
     @cached_property
     def tag_names(self) -> list[str]:

@@ -3,18 +3,21 @@
 import logging
 import os
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
 from transformer_zoo.data import preparing
 from transformer_zoo.data.base import FORM_OF, DataConfig, Form, Source, check_provides
 from transformer_zoo.data.batching import LabelledReader, Reader, TaggedReader, TranslationReader
+from transformer_zoo.data.collocations import read_collocations, write_collocations
 from transformer_zoo.data.pairs import PairReader
+from transformer_zoo.data.phrases import MarkedReader
 from transformer_zoo.data.store import Store, StoreWriter, key_of, locked, no_poll, open_or_build, writing
 from transformer_zoo.data.text_rows import JoinedReader, SeparateReader
 from transformer_zoo.data.tokenizers import Tokenizer, TokenizerConfig, settings_key
 from transformer_zoo.errors import ConfigError, DataError
-from transformer_zoo.records import Batch, Needs, Vocabulary
+from transformer_zoo.records import Batch, Collocations, Needs, Vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -25,13 +28,14 @@ class DataModule:
     is read."""
 
     def __init__(
-        self, config: DataConfig, source: Source, tokenizer: Tokenizer, form: Form, cache_dir: Path, poll: Callable[[], None] = no_poll
+        self, config: DataConfig, source: Source, tokenizer: Tokenizer, form: Form | None, cache_dir: Path, poll: Callable[[], None] = no_poll
     ) -> None:
+        """`form` is what it is opened for; None: what readers ask for will tell."""
         self.tokenizer = tokenizer
         self._form = form
         self.splits = source.splits
         self.source = source
-        self._config, self._cache_dir, self._poll = config, cache_dir, poll
+        self.config, self._cache_dir, self._poll = config, cache_dir, poll
         self._stores: dict[tuple[Form, tuple[str, ...]], Store] = {}
 
     @property
@@ -62,7 +66,15 @@ class DataModule:
 
     def gives(self, batch: type[Batch]) -> bool:
         """Whether it can be read in such batches."""
-        return batch in self._config.provides()
+        return batch in self.config.provides()
+
+    def beside(self, config: DataConfig) -> "DataModule":
+        """Another data set, read by this one's tokenizer and kept in the same place.
+
+        Raises:
+            DataError: files are missing or unreadable.
+        """
+        return DataModule(config, config.open(self._cache_dir), self.tokenizer, None, self._cache_dir, self._poll)
 
     def reader(self, split: str, needs: Needs) -> Reader:
         """One split as an objective needs it.
@@ -77,6 +89,14 @@ class DataModule:
         if split not in self.splits:
             raise DataError(f"there is no split {split!r}: the data has {', '.join(self.splits)}; name its files with data.{split}=…")
         return self._read(form, split, needs)
+
+    def collocations(self, needs: Needs) -> Collocations:
+        """Those that an objective asks for, learned from the training text as it reads it, or found where an earlier run kept them."""
+        need, form = needs.collocations, FORM_OF[needs.batch]
+        assert need is not None
+        key = key_of("collocations", form, self.source.fingerprint, self.tokenizer.fingerprint, asdict(need))
+        learn = partial(write_collocations, self._store(form, "train"), need)
+        return read_collocations(open_or_build(self._cache_dir / "prepared", key, learn, self._poll))
 
     def _store(self, form: Form, split: str) -> Store:
         splits = self.splits if form is self._form else (split,)
@@ -96,9 +116,9 @@ class DataModule:
             logger.info("prepared %s: %d tokens in %d documents", split, facts["n_tokens"], facts["n_documents"])
 
     def _read(self, form: Form, split: str, needs: Needs) -> Reader:
-        store, vocabulary, length = self._store(form, split), self.vocabulary, self._config.sequence_length
+        store, vocabulary, length = self._store(form, split), self.vocabulary, self.config.sequence_length
         if form is Form.SENTENCES:
-            return PairReader(store, split, vocabulary, needs, length, short_pairs=self._config.short_pairs)
+            return PairReader(store, split, vocabulary, needs, length, short_pairs=self.config.short_pairs)
         if form is Form.PARALLEL:
             reader = TranslationReader(store, split, vocabulary, length)
             if reader.n_long:
@@ -109,9 +129,17 @@ class DataModule:
             return LabelledReader(store, split, vocabulary, needs, length)
         if form is Form.TAGGED:
             return TaggedReader(store, split, vocabulary, needs, length)
-        if self._config.packing == "separate":
+        if form is Form.MARKED:
+            marks = replace(store, columns=store.columns | {f"{split}.tokens": store.columns[f"{split}.continues"]})
+            return MarkedReader(self._windows(store, split, needs), self._windows(marks, split, needs))
+        return self._windows(store, split, needs)
+
+    def _windows(self, store: Store, split: str, needs: Needs) -> Reader:
+        """Windows of what stands in the column of tokens."""
+        vocabulary, length, packing = self.vocabulary, self.config.sequence_length, self.config.packing
+        if packing == "separate":
             return SeparateReader(store, split, vocabulary, needs, length)
-        return JoinedReader(store, split, vocabulary, needs, length, masked=self._config.packing == "document_mask")
+        return JoinedReader(store, split, vocabulary, needs, length, masked=packing == "document_mask")
 
 
 def obtain_tokenizer(config: TokenizerConfig, source: Source, cache_dir: Path, poll: Callable[[], None] = no_poll) -> Tokenizer:

@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from transformer_zoo.data.base import FORM_OF, SPLITS, DataConfig, Pieces, Source
+from transformer_zoo.data.base import FORM_OF, SPLITS, DataConfig, Form, Pieces, Source
 from transformer_zoo.data.pocket import PocketDocument, PocketLanguage
 from transformer_zoo.data.store import key_of
 from transformer_zoo.records import Batch
@@ -58,6 +58,9 @@ class PocketSource(Source):
 
     def _generated(self, split: str) -> list[PocketDocument]:
         return list(self.language.documents(self._seed, split, self._counts[split]))
+
+    def annotations(self) -> tuple[Form, ...]:
+        return Form.LABELLED, Form.TAGGED
 
     @property
     def label_names(self) -> list[str]:

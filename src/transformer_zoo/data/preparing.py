@@ -14,6 +14,7 @@ import numpy as np
 
 from transformer_zoo.data.ahead import ahead
 from transformer_zoo.data.base import Form, Pieces, Source
+from transformer_zoo.data.phrases import continuing
 from transformer_zoo.data.store import StoreWriter
 from transformer_zoo.data.tokenizers import Tokenizer
 from transformer_zoo.errors import DataError
@@ -203,12 +204,33 @@ def _tagged(source: Source, split: str, tokenizer: Tokenizer, writer: StoreWrite
     return {"n_tokens": texts.n_tokens, "n_bytes": n_bytes, "n_documents": n_rows}
 
 
+def _marked(source: Source, split: str, tokenizer: Tokenizer, writer: StoreWriter, progress: Progress) -> dict[str, int]:
+    """Documents, and for every token whether it goes on with a phrase; a text without tokens is left out."""
+    append_tokens, append_documents = writer.column(f"{split}.tokens", tokenizer.dtype), writer.column(f"{split}.documents", np.int64)
+    append_marks = writer.column(f"{split}.continues", np.uint8)
+    append_documents([0])
+    n_tokens = n_bytes = n_documents = 0
+    for batch in batched(source.marked(split), lambda row: len(row[0])):
+        texts = [text for text, _ in batch]
+        for (ids, places), (_, spans) in zip(tokenizer.encode_places(texts), batch, strict=True):
+            if not ids:
+                continue
+            append_tokens(ids)
+            append_marks(continuing(spans, places))
+            n_tokens, n_documents = n_tokens + len(ids), n_documents + 1
+            append_documents([n_tokens])
+        n_bytes += utf8_bytes(texts)
+        progress.add(sum(map(len, texts)))
+    return {"n_tokens": n_tokens, "n_bytes": n_bytes, "n_documents": n_documents}
+
+
 _WRITERS: dict[Form, Callable[[Source, str, Tokenizer, StoreWriter, Progress], dict[str, int]]] = {
     Form.RUNNING: _running,
     Form.SENTENCES: _sentences,
     Form.PARALLEL: _parallel,
     Form.LABELLED: _labelled,
     Form.TAGGED: _tagged,
+    Form.MARKED: _marked,
 }
 
 

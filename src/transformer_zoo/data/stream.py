@@ -55,13 +55,13 @@ class StepExamples:
 
 @dataclass(frozen=True)
 class _Step:
-    """The samples of one rank's step, before they are read: micro-batches as (epochs, indices)."""
+    """The samples of one rank's step, before they are read: micro-batches as (epochs, indices, progress)."""
 
-    parts: list[tuple[np.ndarray, np.ndarray]]
+    parts: list[tuple[np.ndarray, np.ndarray, np.ndarray | None]]
     filler: bool = False
 
     def __str__(self) -> str:
-        numbers = np.concatenate([indices for _, indices in self.parts])
+        numbers = np.concatenate([indices for _, indices, _ in self.parts])
         return f"samples {', '.join(map(str, numbers[:8]))}{' …' if len(numbers) > 8 else ''}"
 
 
@@ -83,7 +83,8 @@ class TrainingStream:
     `reader` gives batches, `prepare` makes examples of them (in the loader's workers, if there are any). Exactly one of `batch_size`
     (samples) and `batch_tokens` (tokens with padding, all parts of a sample added: source and target) is the size of the global batch of
     a step; a rank computes its part of it in micro-batches of at most `micro_batch_size` samples. `timeout` is how long a worker may
-    take for one step, in seconds.
+    take for one step, in seconds. With a `budget` (its unit, which is not seconds, and amount) rows say which share of it is spent; see
+    `samples_in`.
 
     Raises:
         ConfigError: the sizes do not fit the data.
@@ -102,6 +103,7 @@ class TrainingStream:
         world_size: int = 1,
         n_workers: int = 0,
         timeout: float = 300.0,
+        budget: tuple[str, float] | None = None,
     ) -> None:
         if (batch_size is None) == (batch_tokens is None):
             raise ConfigError("give exactly one of training.batch_size and training.batch_tokens")
@@ -116,6 +118,8 @@ class TrainingStream:
         self.rank, self.world_size, self.n_workers, self.timeout = rank, world_size, n_workers, timeout
         self._order = lru_cache(maxsize=2)(self._shuffled)
         self._plan = lru_cache(maxsize=2)(self._planned)
+        self._plan_ends = lru_cache(maxsize=2)(self._planned_ends)
+        self._budget_samples = None if budget is None else self.samples_in(*budget)
 
     def initial_state(self) -> StreamState:
         """The state before the first step."""
@@ -129,6 +133,10 @@ class TrainingStream:
     def _planned(self, seed: int, epoch: int) -> list[np.ndarray]:
         assert self.batch_tokens is not None
         return token_batches(self.reader.sizes, self.batch_tokens, seed, epoch)
+
+    def _planned_ends(self, seed: int, epoch: int) -> np.ndarray:
+        """Samples in the first 0, 1, 2 … batches of a plan."""
+        return np.cumsum([0, *map(len, self._plan(seed, epoch))])
 
     def sample_indices(self, state: StreamState) -> tuple[np.ndarray, np.ndarray]:
         """The global batch of the step that begins at `state`: the epoch and the sample number of each row, over all ranks."""
@@ -165,6 +173,24 @@ class TrainingStream:
         steps = sum(len(self._plan(self.seed, epoch)) for epoch in range(int(whole)))
         return steps + (math.ceil(part * len(self._plan(self.seed, int(whole))) - 1e-9) if part else 0)
 
+    def samples_in(self, unit: str, amount: float) -> float:
+        """Samples that a budget in steps, tokens or epochs is worth. Where it is no multiple of them, by averages: tokens of a sample over the data
+        (for sentence pairs the most there can be), samples of a step over the first epoch's plan."""
+        if unit == "steps":
+            per_unit = self.batch_size or len(self.reader) / len(self._plan(self.seed, 0))
+        else:
+            per_unit = {"epochs": float(len(self.reader)), "tokens": 1 / float(self.reader.lengths.mean())}[unit]
+        return amount * per_unit
+
+    def progress(self, state: StreamState, n_rows: int) -> np.ndarray | None:
+        """[n_rows] shares of the budget, in [0, 1], that are spent before each sample of the step that begins at `state`."""
+        if self._budget_samples is None:
+            return None
+        drawn = state.consumed
+        if self.batch_size is None:
+            drawn = state.epoch * len(self.reader) + int(self._plan_ends(state.seed, state.epoch)[state.consumed])
+        return np.minimum((drawn + np.arange(n_rows)) / self._budget_samples, 1.0)
+
     @property
     def steps_per_epoch(self) -> float:
         """Steps of the first epoch; a fraction with `batch_size`, because batches straddle epochs."""
@@ -177,8 +203,9 @@ class TrainingStream:
     def _steps(self, state: StreamState) -> Iterator[_Step]:
         while True:
             epochs, indices = self.sample_indices(state)
+            progress = self.progress(state, len(indices))
             parts, filler = deal(len(indices), self.rank, self.world_size, self.micro_batch_size)
-            yield _Step([(epochs[part], indices[part]) for part in parts], filler)
+            yield _Step([(epochs[part], indices[part], None if progress is None else progress[part]) for part in parts], filler)
             state = self.after(state)
 
     def iterate(self, state: StreamState) -> Iterator[StepExamples]:
@@ -201,7 +228,9 @@ class ExampleMaker:
         self._reader, self._prepare, self._seed = reader, prepare, seed
 
     def __call__(self, step: _Step) -> list[Example]:
-        return [self._prepare(self._reader.batch(indices, make_rows(self._seed, epochs, indices))) for epochs, indices in step.parts]
+        return [
+            self._prepare(self._reader.batch(indices, make_rows(self._seed, epochs, indices, progress))) for epochs, indices, progress in step.parts
+        ]
 
 
 def evaluation_batches(

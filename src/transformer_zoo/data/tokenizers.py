@@ -17,6 +17,7 @@ import numpy as np
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Backend
 
+from transformer_zoo.data.word_spelling import word_spelling
 from transformer_zoo.errors import DataError
 from transformer_zoo.records import SpecialTokens, Vocabulary
 from transformer_zoo.settings import Config, PositiveInt, Range
@@ -81,7 +82,7 @@ class Tokenizer:
 
     def reads_like(self, other: "Tokenizer") -> bool:
         """Whether both give every text the same ids; what a template puts around a text aside."""
-        mine, theirs = (json.loads(one._backend.to_str()) | {"post_processor": None} for one in (self, other))
+        mine, theirs = (one._settings | {"post_processor": None} for one in (self, other))
         return mine == theirs
 
     @cached_property
@@ -94,12 +95,20 @@ class Tokenizer:
         found = {role: next((tokens[s] for s in (*named[role], *usual) if s in tokens), None) for role, usual in _SPELLINGS.items()}
         pad = next((i for i in (found.pop("pad"), found["end"], found["unknown"]) if i is not None), 0)
         spelled = itertools.takewhile(tokens.__contains__, map(SENTINEL.format, itertools.count()))
+        specials, sentinels = SpecialTokens(pad=pad, **found), tuple(tokens[s] for s in spelled)
         return Vocabulary(
             size=max(tokens.values()) + 1,
-            specials=SpecialTokens(pad=pad, **found),
-            sentinels=tuple(tokens[s] for s in spelled),
+            specials=specials,
+            sentinels=sentinels,
             full_stops=tuple(tokens[s] for s in FULL_STOPS if s in tokens),
+            words=word_spelling(self._settings, tokens, {*specials.ids(), *sentinels}),
         )
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        """The tokenizer's JSON."""
+        settings: dict[str, Any] = json.loads(self._backend.to_str())
+        return settings
 
     def with_sentinels(self, count: int) -> "Tokenizer":
         """The same tokenizer with at least `count` tokens that stand for missing spans; new ones go behind all others."""

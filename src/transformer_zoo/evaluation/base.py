@@ -9,8 +9,9 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from transformer_zoo.data.base import DataConfig
 from transformer_zoo.data.module import DataModule
-from transformer_zoo.objectives.base import Objective
+from transformer_zoo.objectives.base import Objective, ObjectiveConfig
 from transformer_zoo.settings import Config, OneOf, PositiveInt
 
 
@@ -20,6 +21,19 @@ def _alone(values: Tensor) -> Tensor:
 
 def _unwatched(items: Iterable[Any]) -> Iterable[Any]:
     return items
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuning:
+    """A short training that begins with the weights that are evaluated."""
+
+    data: DataConfig | None
+    """What it reads; None: the run's own data."""
+    objective: ObjectiveConfig
+    steps: int
+    batch_size: int
+    lr: float
+    seed: int
 
 
 @dataclass(kw_only=True)
@@ -37,6 +51,10 @@ class EvaluationContext:
     """Around every forward: the precision."""
     guard: Callable[[Iterable[Any]], Iterable[Any]] = _unwatched
     """Around every loop over batches; may end it with an error, for example because a signal came."""
+    untrained: Callable[[int], nn.Module] | None = None
+    """A model like that of a finished run with weights drawn anew from a seed; None while the run itself is trained."""
+    fine_tune: Callable[[FineTuning], tuple[nn.Module, "EvaluationContext"]] | None = None
+    """Trains a copy of a finished run's model and gives it with a context of its own; None while the run itself is trained."""
 
 
 @dataclass(frozen=True, kw_only=True)

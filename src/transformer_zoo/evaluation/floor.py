@@ -9,6 +9,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 import numpy as np
@@ -25,7 +26,7 @@ from transformer_zoo.errors import DataError
 from transformer_zoo.evaluation.base import EvaluationContext
 from transformer_zoo.evaluation.loss import LossConfig
 from transformer_zoo.objectives.base import Objective
-from transformer_zoo.records import IGNORED, Batch, Example, PairBatch, SequenceInputs, SpecialTokens, TextBatch, TranslationBatch
+from transformer_zoo.records import IGNORED, Batch, Example, PairBatch, SequenceInputs, SpecialTokens, TextBatch, TranslationBatch, TranslationInputs
 
 logger = logging.getLogger(__name__)
 
@@ -52,27 +53,29 @@ def best_possible(config: LossConfig, context: EvaluationContext) -> dict[str, f
     measure = _MEASURES.get(objective.needs().batch)
     if measure is None:
         return None
-    reference = _Reference(source.language, context.data.tokenizer)
+    reader = context.data.reader(config.split, objective.needs())
+    reference = _Reference(source.language, context.data.tokenizer, longest=int(reader.sizes.max()))
     totals: TermSums = {}
 
-    def scored(batch: Batch) -> Example:
-        example = objective.prepare(batch, training=False)
-        for term, (nats, count) in measure(reference, objective, batch, example).items():
+    def scored(view: Objective, batch: Batch) -> Example:
+        example = view.prepare(batch, training=False)
+        for term, (nats, count) in measure(reference, view, batch, example).items():
             before = totals.get(term, (0.0, 0))
             totals[term] = (before[0] + nats, before[1] + count)
         return example
 
-    reader = context.data.reader(config.split, objective.needs())
     try:
-        for _ in context.guard(evaluation_examples(reader, scored, batch_size=config.batch_size, max_samples=config.max_samples)):
-            pass
+        for view in objective.views():
+            examples = evaluation_examples(reader, partial(scored, view), batch_size=config.batch_size, max_samples=config.max_samples)
+            for _ in context.guard(examples):
+                pass
     except _NoFloor as reason:
         logger.info("no best possible loss: %s", reason)
         return None
     except DataError as problem:
         logger.warning("no best possible loss: %s", problem)
         return None
-    return _named(totals, objective.weights, config.split)
+    return _named(totals, objective.held_out_weights, config.split)
 
 
 def _named(totals: Mapping[str, tuple[float, int]], weights: Mapping[str, float], split: str) -> dict[str, float] | None:
@@ -124,7 +127,9 @@ class _Segments:
 class _Reference:
     """The language seen through a tokenizer."""
 
-    def __init__(self, language: PocketLanguage, tokenizer: Tokenizer) -> None:
+    def __init__(self, language: PocketLanguage, tokenizer: Tokenizer, longest: int = 0) -> None:
+        """`longest`: tokens of the longest row, where that matters."""
+        self.longest = longest
         self.floors = Floors(language)
         self.specials: SpecialTokens = tokenizer.vocabulary.specials
         self.mask = _NO_MASK if self.specials.mask is None else self.specials.mask
@@ -169,9 +174,11 @@ def scored_places(targets: Tensor, predict_at: Tensor | None, shape: Sequence[in
 def _text(reference: _Reference, objective: Objective, batch: Batch, example: Example) -> TermSums:
     """Windows of one document: next words, or hidden ones."""
     assert isinstance(batch, TextBatch)
-    if objective.needs().inputs is not SequenceInputs:
-        raise _NoFloor("the model does not read windows of text")
     term, shape = _only_language_term(objective), batch.token_ids.shape
+    if isinstance(example.inputs, TranslationInputs):
+        return {term: _continued(reference, batch, example.inputs)}
+    if not isinstance(example.inputs, SequenceInputs):
+        raise _NoFloor("the model does not read windows of text")
     if not objective.needs().causal:
         return {term: _hidden_words(reference, batch, _seen(example), scored_places(example.targets[term], example.inputs.predict_at, shape))}
     scored = np.zeros(shape, dtype=bool)
@@ -198,6 +205,28 @@ def _cuts(batch: TextBatch) -> tuple[np.ndarray, np.ndarray]:
 def _inside(reference: _Reference, batch: TextBatch) -> Tensor:
     """[B,T] bool: the words of windows."""
     return batch.valid & ~_is(batch.token_ids, _frame(reference.specials))
+
+
+def _continued(reference: _Reference, batch: TextBatch, inputs: TranslationInputs) -> tuple[float, int]:
+    """The rest of each window after a first part that was read, and the end token behind it: in a window as long as any it says nothing; in a
+    shorter one the document ends there. What the place of the split tells about the window's length, up to 0.01 nats a token, is not counted."""
+    offset, _ = _cuts(batch)
+    source, target, end = inputs.source, inputs.target, reference.specials.end
+    assert target.valid is not None
+    assert end is not None
+    n_read = (source.valid.sum(dim=1) if source.valid is not None else torch.full((len(batch.valid),), source.token_ids.shape[1])) - 1  # [B]
+    lengths, column = batch.valid.sum(dim=1), torch.arange(batch.valid.shape[1] + 1)
+    whole = torch.cat((batch.token_ids, batch.token_ids[:, :1]), dim=1)  # [B,T+1]
+    whole = whole.where(column != lengths.unsqueeze(1), torch.tensor(end))
+    reads = torch.cat((source.token_ids, source.token_ids[:, :1]), dim=1)[:, : int(n_read.max())]
+    in_front = column < n_read.unsqueeze(1)  # [B,T+1]
+    if (reads != whole[:, : reads.shape[1]])[in_front[:, : reads.shape[1]]].any() or (target.valid.sum(dim=1) != lengths - n_read + 1).any():
+        raise _NoFloor("what is written does not continue what is read")
+    ended = lengths < reference.longest
+    segments = reference.segments(whole, whole, column < (lengths + ended).unsqueeze(1), np.zeros(whole.shape, dtype=bool))
+    losses = reference.floors.next_word(segments.truth, offset)
+    nats, _ = _at(losses, segments, (~in_front & (column <= lengths.unsqueeze(1))).numpy())
+    return nats, int(target.valid.sum())
 
 
 def _pairs(reference: _Reference, objective: Objective, batch: Batch, example: Example) -> TermSums:

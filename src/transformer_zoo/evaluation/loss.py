@@ -49,22 +49,23 @@ class LossEvaluation(Evaluation):
     def totals(self, model: nn.Module) -> dict[str, tuple[float, float]]:
         """(sum, count) of everything the objective measures, over all samples and processes."""
         context = self.context
-        examples = evaluation_examples(
-            self.reader,
-            partial(context.objective.prepare, training=False),
-            batch_size=self.config.batch_size,
-            rank=context.rank,
-            world_size=context.world_size,
-            max_samples=self.config.max_samples,
-        )
         sums: dict[str, Tensor] = {}
         with inference(model):
-            for example in context.guard(examples):
-                example = example.to(context.device)
-                with context.autocast():
-                    report = context.objective.evaluate(model(example.inputs), example)
-                for name, pair in report.sums.items():
-                    sums[name] = sums.get(name, torch.zeros(2, dtype=torch.float64)) + pair.to("cpu", torch.float64)
+            for view in context.objective.views():
+                examples = evaluation_examples(
+                    self.reader,
+                    partial(view.prepare, training=False),
+                    batch_size=self.config.batch_size,
+                    rank=context.rank,
+                    world_size=context.world_size,
+                    max_samples=self.config.max_samples,
+                )
+                for example in context.guard(examples):
+                    example = example.to(context.device)
+                    with context.autocast():
+                        report = view.evaluate(model(example.inputs), example)
+                    for name, pair in report.sums.items():
+                        sums[name] = sums.get(name, torch.zeros(2, dtype=torch.float64)) + pair.to("cpu", torch.float64)
         names = sorted(sums)
         stacked = context.total(torch.stack([sums[name] for name in names]))
         return {name: (total, count) for name, (total, count) in zip(names, stacked.tolist(), strict=True)}
@@ -72,7 +73,7 @@ class LossEvaluation(Evaluation):
     def summary(self, totals: Mapping[str, tuple[float, float]]) -> dict[str, float]:
         """Means, and what follows from them, the loss first."""
         means = {name: total / count if count else 0.0 for name, (total, count) in totals.items()}
-        weights, language = self.context.objective.weights, self.context.objective.language_term
+        weights, language = self.context.objective.held_out_weights, self.context.objective.language_term
         metrics = {"loss": sum(weight * means[f"loss/{term}"] for term, weight in weights.items())}
         if len(weights) > 1:
             metrics |= {f"loss/{term}": means[f"loss/{term}"] for term in weights}

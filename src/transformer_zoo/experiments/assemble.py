@@ -6,6 +6,7 @@ Everything here that can be known from the settings alone is checked before anyt
 import logging
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from transformer_zoo.layers.attention.kernels import Kernel
 from transformer_zoo.layers.attention.multihead import MultiheadConfig
 from transformer_zoo.models.base import Model, ModelConfig
 from transformer_zoo.objectives.base import Objective, ObjectiveConfig
-from transformer_zoo.records import HeadNeed, Needs, ReplacedTokenInputs, SequenceInputs, TextBatch, TranslationInputs, Vocabulary
+from transformer_zoo.records import HeadNeed, Needs, PairBatch, ReplacedTokenInputs, SequenceInputs, TextBatch, TranslationInputs, Vocabulary
 from transformer_zoo.training.parallel import World
 
 logger = logging.getLogger(__name__)
@@ -68,6 +69,16 @@ def check(config: ExperimentConfig) -> None:
             f"{objective} has a model write what it read, which data.packing=document_mask cannot keep inside a document: choose "
             "data.packing=separate or concatenate"
         )
+    if needs.reorders and config.data.packing == "document_mask":
+        problems.append(
+            f"{objective} moves the middle of a row to its end, which data.packing=document_mask cannot keep inside a document: choose "
+            "data.packing=separate or concatenate"
+        )
+    if needs.progress and config.training.budget[0] == "seconds":
+        problems.append(
+            f"objective.ratio_schedule follows the budget by the samples drawn, which training.seconds={config.training.seconds:g} does not fix: "
+            "give training.steps, tokens or epochs, or choose objective/ratio_schedule=constant"
+        )
     if config.final_evaluation is not None and config.training.parallel == "fsdp":
         problems.append(
             "final_evaluation needs whole weights, which training.parallel=fsdp cuts up: leave it out and run `transformer-zoo evaluate` afterwards"
@@ -102,6 +113,11 @@ def fit_problems(model_config: ModelConfig, needs: Needs, *, model: str, objecti
         return [
             f"{objective} predicts hidden tokens from both sides, but {model} is causal and sees only what stands before: "
             "choose an encoder such as model=bert, or objective=clm"
+        ]
+    if needs.batch is PairBatch and getattr(getattr(model_config, "embeddings", None), "n_segments", 0) == 1:
+        return [
+            f"{objective} reads pairs of segments, but {model} has a vector for one kind of segment only (model.embeddings.n_segments=1): "
+            "choose model.embeddings.n_segments=2, or 0 so that segments are told apart by [SEP] alone"
         ]
     pooled = any(need.kind in ("pair", "sequence") for need in needs.heads.values())
     if model_config.causal and pooled and getattr(getattr(model_config, "classifier", None), "pooling", None) == "first":
@@ -175,6 +191,20 @@ def build_objective(config: ObjectiveConfig, data: DataModule, vocabulary: Vocab
     Raises:
         ConfigError: the tokenizer lacks a special token that the objective needs, or the data has no classes.
     """
+    needs, problems = config.needs(), vocabulary_problems(config, vocabulary)
+    kinds = {need.kind for need in needs.heads.values() if need.waits_for_classes}
+    names = data.label_names if "sequence" in kinds else data.tag_names if "token" in kinds else None
+    if kinds & {"sequence", "token"} and not names:
+        problems.append(f"objective={kind_of(type(config))} needs classes, and the data names none: use data=labelled or data=pocket")
+    if problems:
+        raise ConfigError(*problems)
+    if needs.collocations is not None:
+        vocabulary = replace(vocabulary, collocations=data.collocations(needs))
+    return config.build(vocabulary=vocabulary, n_classes=len(names) if names else None)
+
+
+def vocabulary_problems(config: ObjectiveConfig, vocabulary: Vocabulary) -> list[str]:
+    """What an objective misses in a tokenizer."""
     needs, specials, name = config.needs(), vocabulary.specials, f"objective={kind_of(type(config))}"
     way_out = "train a tokenizer, or choose another tokenizer.path"
     problems = []
@@ -182,14 +212,23 @@ def build_objective(config: ObjectiveConfig, data: DataModule, vocabulary: Vocab
         problems.append(f"{name} hides tokens, but the tokenizer has no mask token: {way_out}")
     if needs.framed and (specials.cls is None or specials.sep is None):
         problems.append(f"{name} frames rows by [CLS] and [SEP], which the tokenizer lacks: {way_out}")
-    kinds = {need.kind for need in needs.heads.values() if need.waits_for_classes}
-    names = data.label_names if "sequence" in kinds else data.tag_names if "token" in kinds else None
-    if kinds & {"sequence", "token"} and not names:
-        problems.append(f"{name} needs classes, and the data names none: use data=labelled or data=pocket")
-    problems += [f"{name} {problem}" for problem in config.vocabulary_problems(vocabulary)]
-    if problems:
+    return problems + [f"{name} {problem}" for problem in config.vocabulary_problems(vocabulary)]
+
+
+def check_tokenizer(config: ExperimentConfig) -> None:
+    """Refuses a tokenizer that lacks what the objective needs, where that is known before any text is read: where it is not trained.
+
+    Raises:
+        ConfigError: with all that it lacks.
+        DataError: its file is missing or no tokenizer.
+    """
+    if config.tokenizer.trained:
+        return
+    tokenizer = config.tokenizer.build(())
+    if config.tokenizer.grows:
+        tokenizer = tokenizer.with_sentinels(config.objective.needs().sentinels)
+    if problems := vocabulary_problems(config.objective, tokenizer.vocabulary):
         raise ConfigError(*problems)
-    return config.build(vocabulary=vocabulary, n_classes=len(names) if names else None)
 
 
 def open_data(config: ExperimentConfig) -> DataModule:

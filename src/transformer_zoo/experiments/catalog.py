@@ -8,12 +8,25 @@ from collections.abc import Mapping
 
 from transformer_zoo.data import hub_data, labelled_data, parallel_data, pocket_data, text_data, tokenizers
 from transformer_zoo.errors import ConfigError
-from transformer_zoo.evaluation import bleu, loss, mask_grid, pseudo_perplexity
+from transformer_zoo.evaluation import bleu, fine_tune, loss, mask_grid, probe, pseudo_perplexity
 from transformer_zoo.generation import beam, greedy, sampling
 from transformer_zoo.layers import blocks, embeddings, feedforward, heads, initialization, norms, positions, stacks
 from transformer_zoo.layers.attention import auto, bigbird, flex, kernels, longformer, multihead
 from transformer_zoo.models import decoder, encoder, encoder_decoder, generator_pair
-from transformer_zoo.objectives import causal_lm, classes, combined, denoising, masked_lm, replaced_token, span_corruption, translation
+from transformer_zoo.objectives import (
+    causal_lm,
+    classes,
+    combined,
+    denoising,
+    fill_in_the_middle,
+    masked_lm,
+    mixture,
+    prefix_lm,
+    replaced_token,
+    span_corruption,
+    translation,
+)
+from transformer_zoo.objectives.masking import collocations, lengths, phrases, ratio_schedules, spans, units
 from transformer_zoo.settings import Config
 from transformer_zoo.training import optimizers, schedules, trackers
 
@@ -52,6 +65,8 @@ SLOTS: dict[str, dict[str, type[Config]]] = {
         "mlm_nsp": combined.MaskedPairsConfig,
         "mlm_sop": combined.MaskedOrderConfig,
         "clm": causal_lm.CausalLMConfig,
+        "prefix_lm": prefix_lm.PrefixLMConfig,
+        "fill_in_the_middle": fill_in_the_middle.FillInTheMiddleConfig,
         "replaced_token": replaced_token.ReplacedTokenConfig,
         "denoising": denoising.DenoisingConfig,
         "span_corruption": span_corruption.SpanCorruptionConfig,
@@ -59,6 +74,27 @@ SLOTS: dict[str, dict[str, type[Config]]] = {
         "classification": classes.ClassificationConfig,
         "tagging": classes.TaggingConfig,
         "combined": combined.CombinedConfig,
+        "mixture": mixture.MixtureConfig,
+    },
+    "objective/unit": {
+        "token": units.TokenUnitConfig,
+        "whole_word": units.WholeWordUnitConfig,
+        "span": spans.SpanUnitConfig,
+        "pmi": collocations.PMIUnitConfig,
+        "phrases": phrases.PhraseUnitConfig,
+    },
+    "objective/unit/lengths": {
+        "geometric": lengths.GeometricLengthsConfig,
+        "poisson": lengths.PoissonLengthsConfig,
+        "fixed": lengths.FixedLengthsConfig,
+        "harmonic": lengths.HarmonicLengthsConfig,
+    },
+    "objective/ratio_schedule": {
+        "constant": ratio_schedules.ConstantRatioConfig,
+        "linear": ratio_schedules.LinearRatioConfig,
+        "cosine": ratio_schedules.CosineRatioConfig,
+        "steps": ratio_schedules.StepsRatioConfig,
+        "uniform": ratio_schedules.UniformRatioConfig,
     },
     "data": {
         "pocket": pocket_data.PocketDataConfig,
@@ -95,11 +131,13 @@ SLOTS: dict[str, dict[str, type[Config]]] = {
         "mask_grid": mask_grid.MaskGridConfig,
         "pseudo_perplexity": pseudo_perplexity.PseudoPerplexityConfig,
         "bleu": bleu.BleuConfig,
+        "probe": probe.ProbeConfig,
+        "fine_tune": fine_tune.FineTuneConfig,
     },
     "generation": {"greedy": greedy.GreedyConfig, "sampling": sampling.SamplingConfig, "beam": beam.BeamConfig},
 }
 
-ALSO_CHOSEN_AS = {"model/attention/qk_norm": "model/norm"}
+ALSO_CHOSEN_AS = {"model/attention/qk_norm": "model/norm", "evaluation/data": "data"}
 """Groups that fill a slot of another name: group → slot."""
 
 _registered: dict[str, dict[str, type[Config]]] = {}

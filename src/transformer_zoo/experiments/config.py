@@ -85,6 +85,9 @@ class ExperimentConfig(Config):
     resume: Annotated[str, OneOf("auto", "must", "never")] = "auto"
     """Whether to go on from checkpoints in `run_dir`: auto where there are any, must or fail, or never."""
 
+    def __post_init__(self) -> None:
+        self.objective = self.objective.fitted(self.model.accepts)
+
     def problems(self) -> list[str]:
         """Names that cannot become folders, parts of nothing."""
         found = []

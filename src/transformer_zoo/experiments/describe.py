@@ -28,7 +28,9 @@ from transformer_zoo.models.base import Model, ModelConfig, TransformerConfig
 from transformer_zoo.objectives.base import ObjectiveConfig
 from transformer_zoo.records import (
     Batch,
+    Collocations,
     LabelledBatch,
+    MarkedTextBatch,
     ModelOutput,
     Needs,
     PairBatch,
@@ -38,6 +40,7 @@ from transformer_zoo.records import (
     TextBatch,
     TranslationBatch,
     Vocabulary,
+    WordSpelling,
 )
 from transformer_zoo.training.optimizers import owned_parameters
 
@@ -170,19 +173,41 @@ def describe(config: ExperimentConfig, *, vocab_size: int | None = None) -> Desc
 # --- operations ---------------------------------------------------------------------------------------------------------------------
 
 
+def training_operations(config: ExperimentConfig, *, vocab_size: int, n_classes: int | None, tokens: int) -> float | None:
+    """Floating-point operations of training on so many tokens: three times the forward's on full rows, as torch counts them for the very model.
+    Scores over the vocabulary count where a target is predicted; the optimiser is left out. None where the operations depend on values of the
+    batch (Longformer's global tokens), which a model without memory has not."""
+    objective = config.objective.build(vocabulary=made_up_vocabulary(config.objective, vocab_size), n_classes=n_classes)
+    model = assemble.build_on_meta(config.model, vocab_size, objective.needs().heads).eval()
+    length = config.data.sequence_length
+    n_rows = -(-ROW_TOKENS // length)
+    example = objective.prepare(made_up_batch(objective.needs(), n_rows, length))
+    try:
+        forward = count_operations(model, example.to("meta", non_blocking=False).inputs)[""]
+    except RuntimeError as error:
+        if "meta tensor" not in str(error):
+            raise
+        return None
+    return TRAINING_PASSES * forward / example.tokens * tokens
+
+
 def made_up_vocabulary(objective: ObjectiveConfig, size: int) -> Vocabulary:
-    """A vocabulary without words that has every special token an objective may ask for."""
+    """A vocabulary that has every special token an objective may ask for, and else words of one token each, without collocations."""
     return Vocabulary(
         size=size,
         specials=SpecialTokens(pad=0, unknown=1, begin=2, end=3, cls=4, sep=5, mask=6),
         full_stops=(N_SPECIALS,),
+        words=WordSpelling(),
+        collocations=Collocations(by_length={}),
         sentinels=tuple(range(size - objective.needs().sentinels, size)),
     )
 
 
 def made_up_batch(needs: Needs, n_rows: int, length: int) -> Batch:
     """Full rows of whatever record an objective reads."""
-    rows = Rows(seed=0, epoch=torch.zeros(n_rows, dtype=torch.int64), index=torch.arange(n_rows))
+    index = torch.arange(n_rows)
+    progress = (index.double() + 0.5) / n_rows if needs.progress else None  # the rows stand for the whole training
+    rows = Rows(seed=0, epoch=torch.zeros_like(index), index=index, progress=progress)
 
     def ids(width: int) -> Tensor:
         return torch.full((n_rows, width), N_SPECIALS, dtype=torch.int64)
@@ -193,6 +218,7 @@ def made_up_batch(needs: Needs, n_rows: int, length: int) -> Batch:
     one, width = torch.ones(n_rows, dtype=torch.int64), length + needs.lookahead
     makers = {
         TextBatch: lambda: TextBatch(rows=rows, token_ids=ids(width), valid=valid(width)),
+        MarkedTextBatch: lambda: MarkedTextBatch(rows=rows, token_ids=ids(width), valid=valid(width), continues=~valid(width)),
         PairBatch: lambda: PairBatch(rows=rows, token_ids=ids(width), valid=valid(width), segment_ids=ids(width) * 0, is_next=one),
         LabelledBatch: lambda: LabelledBatch(rows=rows, token_ids=ids(width), valid=valid(width), labels=one),
         TaggedBatch: lambda: TaggedBatch(rows=rows, token_ids=ids(width), valid=valid(width), tags=ids(width) * 0),

@@ -80,6 +80,17 @@ def lines(grid: Grid, measure: str) -> tuple[list[list[str]], set[tuple[int, int
     return texts, best
 
 
+def shades(grid: Grid) -> dict[tuple[int, int], float]:
+    """(line, column) → how far the loss is above the lowest of its column, as a share of the largest such distance; none where the masks differ."""
+    if not grid.same_masks:
+        return {}
+    means = {(row, column): grid.mean(group, ratio, "loss")[0] for row, group in enumerate(grid.groups) for column, ratio in enumerate(grid.ratios)}
+    lowest = [min(mean for (_, place), mean in means.items() if place == column) for column in range(len(grid.ratios))]
+    above = {(row, column): mean - lowest[column] for (row, column), mean in means.items()}
+    largest = max(above.values(), default=0.0) or 1.0
+    return {(row, column + 1): value / largest for (row, column), value in above.items()}
+
+
 def notes(grid: Grid) -> list[str]:
     """What must be known to read the tables, one sentence each."""
     found = []
@@ -99,9 +110,11 @@ def grid_section(groups: Sequence[Group]) -> str:
         shown = ""
         for measure, heading in MEASURES.items():
             cells, best = lines(grid, measure)
-            shown += f"<h3>{escape(heading)}</h3>{table(['', *grid.ratios], cells, best)}"
+            shown += f"<h3>{escape(heading)}</h3>{table(['', *grid.ratios], cells, best, shades(grid) if measure == 'loss' else None)}"
         listed = "".join(f"<li>{escape(note)}</li>" for note in notes(grid))
-        explained = f"{grid.split}: the share of tokens that is hidden, all shown as [MASK]; bold: best mean."
+        explained = (
+            f"{grid.split}: the share of tokens that is hidden, all shown as [MASK]; bold: best mean; the darker a loss, the further above the best."
+        )
         parts += f'<section><h2>Mask grid</h2><p class="soft">{escape(explained)}</p>{shown}<ul>{listed}</ul>{_chart(grid)}</section>'
     return parts
 

@@ -1,6 +1,6 @@
 """The HTML page that reports share: one file, style inside, light and dark, readable on a phone."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from transformer_zoo.experiments.svg import PALETTE, SHAPES
@@ -19,6 +19,7 @@ th,td{padding:.45rem .7rem;text-align:right;white-space:nowrap;border-top:1px so
 thead th{border-top:0;background:var(--card);font-weight:600}th:first-child,td:first-child{
 text-align:left;white-space:normal;min-width:7rem;overflow-wrap:anywhere}
 td.best{font-weight:700}
+td.heat{background:color-mix(in srgb,var(--s1) calc(var(--h)*55%),transparent)}
 .grid-of-charts{display:grid;gap:14px;grid-template-columns:repeat(auto-fill,minmax(min(100%,340px),1fr))}
 figure{margin:0;padding:12px;background:var(--card);border-radius:8px;min-width:0}svg{display:block;width:100%;height:auto}
 .legend{display:flex;flex-wrap:wrap;gap:.3rem 1.1rem;margin:.2rem 0 .8rem;padding:0;list-style:none;font-size:.9rem}
@@ -43,12 +44,22 @@ def page(title: str, body: str) -> str:
     )
 
 
-def table(header: Sequence[str], lines: Sequence[Sequence[str]], marked: Iterable[tuple[int, int]] = ()) -> str:
-    """An HTML table that scrolls inside its frame on a narrow screen; cells are text; `marked`: (line, column) in bold."""
-    best = set(marked)
+def table(
+    header: Sequence[str],
+    lines: Sequence[Sequence[str]],
+    marked: Iterable[tuple[int, int]] = (),
+    shades: Mapping[tuple[int, int], float] | None = None,
+) -> str:
+    """An HTML table that scrolls inside its frame on a narrow screen; cells are text; `marked`: (line, column) in bold; `shades`: (line, column) →
+    how dark its ground is, 0 to 1."""
+    best, depths = set(marked), shades or {}
     head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
-    body = "".join(
-        "<tr>" + "".join(f"<td{' class=best' if (i, j) in best else ''}>{escape(cell)}</td>" for j, cell in enumerate(line)) + "</tr>"
-        for i, line in enumerate(lines)
-    )
+    body = ""
+    for i, line in enumerate(lines):
+        body += "<tr>"
+        for j, cell in enumerate(line):
+            style = f' style="--h:{depths[i, j]:.3f}"' if (i, j) in depths else ""
+            names = " ".join(name for name, holds in (("best", (i, j) in best), ("heat", (i, j) in depths)) if holds)
+            body += f"<td{f' class={names!r}' if names else ''}{style}>{escape(cell)}</td>"
+        body += "</tr>"
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'

@@ -7,6 +7,8 @@ from html import escape
 from pathlib import Path
 
 from transformer_zoo.experiments.grids import grid_md, grid_section
+from transformer_zoo.experiments.ledgers import ledger_md, ledger_section
+from transformer_zoo.experiments.mask_answers import answers_md, answers_section
 from transformer_zoo.experiments.page import page, table
 from transformer_zoo.experiments.results import AXES, Group, RunRecord, differing_keys, find_runs, group_runs, mean_and_deviation
 from transformer_zoo.experiments.svg import Interval, Series, dot_chart, line_chart
@@ -41,7 +43,7 @@ def report(paths: Iterable[Path], output: Path, *, title: str = "Runs", labelled
     output = output if output.suffix == ".html" else output / "report.html"
     output.parent.mkdir(parents=True, exist_ok=True)
     output.with_suffix(".csv").write_text(runs_csv(runs, groups), encoding="utf-8")
-    output.with_suffix(".md").write_text(f"# {title}\n\n{summary_md(rows, notes, unfinished(runs))}{grid_md(groups)}", encoding="utf-8")
+    output.with_suffix(".md").write_text(f"# {title}\n\n{_markdown(rows, notes, groups)}", encoding="utf-8")
     output.write_text(page(title, sections(groups)), encoding="utf-8")
     return output
 
@@ -54,13 +56,18 @@ def study_files(study: Path, title: str) -> Path:
     contents = {
         "runs.csv": runs_csv(runs, groups),
         "summary.csv": summary_csv(rows),
-        "summary.md": summary_md(rows, notes, unfinished(runs)) + grid_md(groups),
+        "summary.md": _markdown(rows, notes, groups),
         "summary.tex": summary_tex(rows),
         "report.html": page(title, sections(groups)),
     }
     for name, content in contents.items():
         (study / name).write_text(content, encoding="utf-8")
     return study / "report.html"
+
+
+def _markdown(rows: Sequence[Row], notes: Sequence[str], groups: Sequence[Group]) -> str:
+    runs = [run for group in groups for run in group.runs]
+    return summary_md(rows, notes, unfinished(runs)) + grid_md(groups) + answers_md(groups) + ledger_md(groups)
 
 
 def unfinished(runs: Sequence[RunRecord]) -> list[RunRecord]:
@@ -108,11 +115,11 @@ def _kernel_notes(finished: Sequence[Group]) -> list[str]:
 
 
 def sections(groups: Sequence[Group]) -> str:
-    """The parts of a report: summary, what did not finish, mask grid, curves, final values, all runs."""
+    """The parts of a report: summary, what did not finish, mask grid and what it says, the ledger of training, curves, final values, all runs."""
     runs = [run for group in groups for run in group.runs]
     rows = summarise(groups)
-    parts = [_summary(rows, fairness(groups), len(runs)), _unfinished(unfinished(runs)), grid_section(groups)]
-    parts += [curves(groups), _intervals(groups), _run_list(groups)]
+    parts = [_summary(rows, fairness(groups), len(runs)), _unfinished(unfinished(runs)), grid_section(groups), answers_section(groups)]
+    parts += [ledger_section(groups), curves(groups), _intervals(groups), _run_list(groups)]
     return "\n".join(part for part in parts if part)
 
 

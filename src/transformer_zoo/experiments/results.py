@@ -17,6 +17,8 @@ NOT_IDENTITY = ("name", "recipe", "seed", "run_dir", "resume", "device", "tracke
 
 RUN_FILES = ("status.json", "config.yaml", "metrics.jsonl")
 STUDY_FILE = "study.yaml"
+MEASURED = "measured"
+"""Folder of a run with what was measured after its end, one JSON file for each measurement."""
 ATTENTION_KERNELS = "attention_kernels"
 """Key of `environment.json`: which kernels attention ran by in the first step, one entry for layers that ran alike."""
 COMPILATION = "compilation"
@@ -40,6 +42,8 @@ class RunRecord:
     summary: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
+    measured: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Measurements made after the end, by name: `metrics`, `notes`, and the `score` that stands for them."""
 
     @property
     def kernels(self) -> tuple[str, ...]:
@@ -48,6 +52,12 @@ class RunRecord:
         told = [str(one["kernel"]) for one in attention if one.get("kernel")]
         products = self.environment.get("matrix_products")
         return tuple(dict.fromkeys([*told, *([f"matrix products: {products}"] if products else [])]))
+
+    @property
+    def ledger(self) -> dict[str, float]:
+        """What the run tells of its whole training."""
+        told = self.summary.get("ledger")
+        return {name: float(value) for name, value in told.items() if _is_number(value)} if isinstance(told, Mapping) else {}
 
     @property
     def seed(self) -> Any:
@@ -68,7 +78,18 @@ class RunRecord:
         values = {name: float(value) for line in self.history for name, value in line.items() if _is_number(value) and name not in AXES.values()}
         told = self.summary.get("metrics", {})
         told = told.get("final", told) if isinstance(told, Mapping) else {}
-        return values | {name: float(value) for name, value in told.items() if _is_number(value)}
+        return values | {name: float(value) for name, value in told.items() if _is_number(value)} | self.measured_scores()
+
+    def measured_scores(self) -> dict[str, float]:
+        """The score of every measurement made after the end, as `validation/sst2_accuracy` for the accuracy of the one named sst2."""
+        found = {}
+        for name, measurement in self.measured.items():
+            score = measurement.get("score")
+            value: Any = (measurement.get("metrics") or {}).get(score) if score else None
+            if _is_number(value):
+                split, _, metric = str(score).partition("/")
+                found[f"{split}/{name}_{metric.rpartition('/')[2]}"] = float(value)
+        return found
 
     def best(self, metric: str) -> float | None:
         """The best value the metric ever had."""
@@ -154,6 +175,7 @@ def read_run(folder: Path) -> RunRecord:
             lines = (folder / "overrides.txt").read_text(encoding="utf-8").splitlines()
             record.overrides = tuple(line.strip() for line in lines if line.strip())
         record.history = _history(folder / "metrics.jsonl")
+        record.measured = {path.stem: _json(path) for path in sorted((folder / MEASURED).glob("*.json"))}
     except (OSError, ValueError, yaml.YAMLError) as error:
         record.status, record.reason = "unreadable", " ".join(str(error).split())
     return record

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -17,11 +18,12 @@ from transformer_zoo.data.module import DataModule, build_data
 from transformer_zoo.data.stream import TrainingStream
 from transformer_zoo.data.tokenizers import Tokenizer
 from transformer_zoo.errors import CheckpointError, ConfigError, RunNotFoundError, StoppedError, ZooError
-from transformer_zoo.evaluation.base import Evaluation, EvaluationConfig, EvaluationContext
+from transformer_zoo.evaluation.base import Evaluation, EvaluationConfig, EvaluationContext, FineTuning
 from transformer_zoo.experiments import assemble, plugins
 from transformer_zoo.experiments.catalog import kind_of
 from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.experiments.convert import from_dict, to_dict
+from transformer_zoo.experiments.fine_tuning import fine_tuning
 from transformer_zoo.experiments.imported import is_imported
 from transformer_zoo.experiments.initial_weights import Start, open_start, start_from
 from transformer_zoo.experiments.loaded import LoadedModel, wants_of
@@ -58,14 +60,16 @@ class RunResult:
     notes: dict[str, str] = field(default_factory=dict)
 
 
-def train(config: ExperimentConfig, overrides: Sequence[str] = ()) -> RunResult:
-    """Trains, evaluates and writes a run folder; goes on from its checkpoints where `run_dir` has some.
+def train(config: ExperimentConfig, overrides: Sequence[str] = (), *, start: Start | None = None) -> RunResult:
+    """Trains, evaluates and writes a run folder; goes on from its checkpoints where `run_dir` has some. `start` holds weights to begin with that are
+    at hand already, in the place of `init_from`.
 
     Raises:
         ZooError: what the user can put right, with the exit code of its class; the folder's `status.json` says the same.
     """
     assemble.check(config)
-    start = None if config.init_from is None else open_start(Path(config.init_from))  # before anything is written or prepared
+    if start is None and config.init_from is not None:
+        start = open_start(Path(config.init_from))  # before anything is written or prepared
     world = World.from_environment()
     device = resolve_device(config.device, world)
     assemble.check_device(config.model, device)
@@ -103,6 +107,7 @@ class _Experiment:
         if config.training.threads is not None:
             torch.set_num_threads(config.training.threads)
         self._write_settings()
+        assemble.check_tokenizer(config)
         self.data = self._open_data()
         self.objective = assemble.build_objective(config.objective, self.data, self.data.vocabulary)
         self.model = self._build_model(start)
@@ -133,8 +138,20 @@ class _Experiment:
             observe=self._watch_kernels,
         )
         summary = trainer.fit(config.resume)
+        self._add_operations(summary)
         notes = {} if final is None else self._evaluate_finally(final, summary)
         return RunResult(path=self.run.path, summary=summary, notes=notes)
+
+    def _add_operations(self, summary: dict[str, Any]) -> None:
+        """What training cost in floating-point operations, beside seconds, which depend on the machine."""
+        from transformer_zoo.experiments.describe import training_operations
+
+        if "flops" in summary:
+            return  # the run was complete before
+        n_classes = next((need.n_classes for need in self.objective.needs().heads.values() if need.n_classes), None)
+        summary["flops"] = training_operations(self.config, vocab_size=self.data.vocabulary.size, n_classes=n_classes, tokens=summary["tokens"])
+        if self.world.is_main:
+            self.run.write_json("summary.json", summary)
 
     def _evaluate_finally(self, final: Evaluation, summary: dict[str, Any]) -> dict[str, str]:
         """Adds what `final_evaluation` finds of the best weights (those that `evaluate` takes) to the summary; returns its notes."""
@@ -185,9 +202,9 @@ class _Experiment:
         return model
 
     def _build_stream(self) -> TrainingStream:
-        training = self.config.training
+        training, needs = self.config.training, self.objective.needs()
         return TrainingStream(
-            self.data.reader("train", self.objective.needs()),
+            self.data.reader("train", needs),
             self.objective.prepare,
             seed=self.config.seed,
             batch_size=training.batch_size if training.batch_tokens is None else None,
@@ -196,6 +213,7 @@ class _Experiment:
             rank=self.world.rank,
             world_size=self.world.size,
             n_workers=training.n_workers,
+            budget=training.budget if needs.progress else None,
         )
 
     def _context(self) -> EvaluationContext:
@@ -334,6 +352,19 @@ class LoadedRun(LoadedModel):
         data = build_data(self.config.data, self.config.tokenizer, needs=needs, cache_dir=assemble.cache_folder(), tokenizer=self.tokenizer)
         return data, assemble.build_objective(self.config.objective, data, data.vocabulary)
 
+    def untrained(self, seed: int) -> Model:
+        """The same model with weights drawn anew; torch's global generator is left as it was."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = assemble.build_model(self.model_config, self.tokenizer.vocabulary.size, self.heads)
+        return model.to(self.device).eval()
+
+    def evaluation_context(self) -> EvaluationContext:
+        """What evaluations of it work on."""
+        data, objective = self.context()
+        precision = Precision(self.config.training.precision, self.device)
+        return EvaluationContext(data=data, objective=objective, device=self.device, autocast=precision.autocast)
+
 
 def read_config(path: Path) -> ExperimentConfig:
     """The settings of a run folder, as data: rebuilt through the catalog, nothing imported.
@@ -398,6 +429,8 @@ def load_run(path: Path, *, device: str = "auto", checkpoint: str = "best") -> L
             window=config.data.sequence_length,
             start=needs.start,
             reads_specials=needs.batch is not TranslationBatch,  # a text with [MASK] or sentinels in it
+            reads_sentinels=needs.sentinels > 0,
+            prefix=needs.prefix,
         ),
         wants=wants_of(config.model, heads),
         origin=f"trained with objective={kind_of(type(config.objective))}",
@@ -409,8 +442,16 @@ def load_run(path: Path, *, device: str = "auto", checkpoint: str = "best") -> L
 def evaluate_run(path: Path, evaluation: EvaluationConfig, *, device: str = "auto", checkpoint: str = "best") -> dict[str, Any]:
     """`{"metrics": …, "notes": …}` of one evaluation of a run, and its parts by their names; the same to the last digit every time."""
     run = load_run(path, device=device, checkpoint=checkpoint)
-    data, objective = run.context()
-    precision = Precision(run.config.training.precision, run.device)
-    context = EvaluationContext(data=data, objective=objective, device=run.device, autocast=precision.autocast)
+    context = run.evaluation_context()
+    context.untrained, context.fine_tune = run.untrained, partial(_fine_tuned, run)
     report = evaluation.build(context).report(run.model)
     return {"metrics": report.metrics, "notes": report.notes, **report.parts}
+
+
+def _fine_tuned(run: LoadedRun, wanted: FineTuning) -> tuple[Model, EvaluationContext]:
+    """A copy of a run's model trained on; its folder does not outlive it."""
+    with tempfile.TemporaryDirectory(prefix="fine-tuning-") as folder:
+        config, start = fine_tuning(wanted, run.config, run.kept(), Path(folder))
+        train(config, start=start)
+        tuned = load_run(Path(folder), device=config.device, checkpoint="latest")
+        return tuned.model, tuned.evaluation_context()

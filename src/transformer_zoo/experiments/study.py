@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from transformer_zoo.data.module import DataModule
 from transformer_zoo.errors import ConfigError, StoppedError, ZooError
 from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.experiments.convert import to_dict
+from transformer_zoo.experiments.measuring import Measure, Measurement, Measuring
 from transformer_zoo.experiments.report import study_files
 from transformer_zoo.experiments.results import STUDY_FILE, flatten, is_identity, read_run
 
@@ -120,25 +122,35 @@ def compare(
             parameters = count(compose([*own, *common]))
         contestants.append(Contestant(name=name, parameters=parameters, overrides=own))
     groups = [(one.name, [*one.overrides, *common]) for one in contestants]
-    return _study("compare", groups, seeds, folder, plan, train, compose, contestants)
+    return _study("compare", groups, seeds, folder, plan, train, compose, contestants, Measuring({}))
 
 
 def ablate(
     factors: Mapping[str, Sequence[str]],
     overrides: Sequence[str] = (),
     *,
+    variants: Mapping[str, Mapping[str, Sequence[str]]] | None = None,
+    measurements: Mapping[str, Measurement] | None = None,
     seeds: int = 1,
     folder: Path | None = None,
     plan: bool = False,
     train: Train | None = None,
     compose: Compose | None = None,
+    measure: Measure | None = None,
 ) -> Study:
-    """Train every combination of the settings in `factors` (key → values as typed) and tabulate them; see `compare`."""
-    if not factors:
-        raise ConfigError("ablate: name a setting and its values, for example objective.mask_ratio=0.15,0.3,0.4")
-    combinations = itertools.product(*([f"{key}={value}" for value in values] for key, values in factors.items()))
-    groups = [(" ".join(chosen), [*chosen, *overrides]) for chosen in map(list, combinations)]
-    return _study("ablate", groups, seeds, folder, plan, train, compose or _compose, [])
+    """Train every combination of the settings in `factors` (key → values as typed) and of the `variants` (name → variant → overrides), measure
+    every finished run as `measurements` say, and tabulate; see `compare`."""
+    varied = [{f"{key}={value}": [f"{key}={value}"] for value in values} for key, values in factors.items()]
+    varied += [{f"{name}={variant}": list(words) for variant, words in choices.items()} for name, choices in (variants or {}).items()]
+    if not varied:
+        raise ConfigError(
+            "ablate: name a setting and its values, for example objective.mask_ratio=0.15,0.3,0.4, or a study, for example study=mask_ratio"
+        )
+    groups = []
+    for chosen in itertools.product(*(factor.items() for factor in varied)):
+        own = [word for _, words in chosen for word in words]
+        groups.append((" ".join(label for label, _ in chosen), [*own, *overrides]))
+    return _study("ablate", groups, seeds, folder, plan, train, compose or _compose, [], Measuring(measurements or {}, measure))
 
 
 def matching_width(overrides: Sequence[str], parameters: int, compose: Compose, count: Count) -> list[str]:
@@ -221,6 +233,7 @@ def _study(
     train: Train | None,
     compose: Compose,
     contestants: list[Contestant],
+    measuring: Measuring,
 ) -> Study:
     if seeds < 1:
         raise ConfigError(f"seeds={seeds}: expected at least 1")
@@ -231,11 +244,12 @@ def _study(
             cells += [_cell(label, [*overrides, f"seed={seed}"], compose) for seed in range(first, first + seeds)]
         except ConfigError as error:
             problems += [f"{label}: {problem}" for problem in error.problems]
+    problems += measuring.problems()
     if problems:
         raise ConfigError(*problems)
     study = Study(folder=folder or _default_folder(kind, groups), kind=kind, cells=cells, contestants=contestants)
     if not plan:
-        _run(study, train or _train, compose)
+        _run(study, train or _train, compose, measuring)
     return study
 
 
@@ -251,11 +265,14 @@ def _default_folder(kind: str, groups: Sequence[tuple[str, list[str]]]) -> Path:
     return Path("studies") / f"{kind}-{digest}"
 
 
-def _run(study: Study, train: Train, compose: Compose) -> None:
+def _run(study: Study, train: Train, compose: Compose, measuring: Measuring) -> None:
     _write_plan(study)
     try:
         for number, cell in enumerate(study.cells, start=1):
-            _run_cell(study.folder / cell.run, cell, f"{number}/{len(study.cells)} {cell.label} seed {cell.seed}", train, compose)
+            title = f"{number}/{len(study.cells)} {cell.label} seed {cell.seed}"
+            _guarded(cell, title, partial(_train_cell, study.folder / cell.run, cell, title, train, compose))
+            if not cell.failure:
+                _guarded(cell, title, partial(measuring.measure, study.folder / cell.run))
     finally:
         _write_plan(study)
         study_files(study.folder, f"{study.kind}: {', '.join(dict.fromkeys(cell.label for cell in study.cells))}")
@@ -263,8 +280,8 @@ def _run(study: Study, train: Train, compose: Compose) -> None:
         logger.error("%s seed %d failed: %s (%s)", cell.label, cell.seed, cell.failure, study.folder / cell.run)
 
 
-def _run_cell(path: Path, cell: Cell, title: str, train: Train, compose: Compose) -> None:
-    """Trains one cell unless it is finished; a failure is noted in the cell, a signal goes on to the caller."""
+def _train_cell(path: Path, cell: Cell, title: str, train: Train, compose: Compose) -> None:
+    """Trains one cell unless it is finished."""
     status = read_run(path).status
     if status == "done":
         logger.info("%s: finished before", title)
@@ -273,8 +290,13 @@ def _run_cell(path: Path, cell: Cell, title: str, train: Train, compose: Compose
         _set_aside(path)
     logger.info("%s: %s", title, "training" if status in {"missing", "failed", "unreadable"} else "going on")
     overrides = [*cell.overrides, f"run_dir={_quoted(str(path))}"]
+    train(compose(overrides), overrides)
+
+
+def _guarded(cell: Cell, title: str, work: Callable[[], None]) -> None:
+    """A failure is noted in the cell and costs no other; a signal goes on to the caller."""
     try:
-        train(compose(overrides), overrides)
+        work()
     except StoppedError:
         raise
     except ZooError as error:

@@ -13,9 +13,16 @@ NO_SPREAD = "n=1, no spread"
 FIRST = ("loss", "perplexity", "bits_per_byte")
 TEXT_METRICS = ("bleu", "chrf")
 """Metrics of whole texts, which no tokenizer or objective changes."""
-TRAINING_ONLY = ("objective.label_smoothing",)
-"""Settings of an objective that held-out losses do not know of."""
-SIZES = ("parameters", "steps", "tokens", "seconds", "tokens_per_second", "peak_memory_bytes")
+TRAINING_ONLY = (
+    "objective.label_smoothing",
+    "objective.mask_share",
+    "objective.random_share",
+    "objective.keep_share",
+    "objective.epoch_cycle",
+    "objective.ratio_schedule",
+)
+"""Settings (or sections) of an objective that held-out losses do not know of."""
+SIZES = ("parameters", "steps", "tokens", "flops", "seconds", "tokens_per_second", "peak_memory_bytes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +68,7 @@ def summarise(groups: Sequence[Group]) -> list[Row]:
 def _settings(group: Group, *sections: str) -> str:
     """Some sections of the group's settings as text; what only training knows of is left out."""
     config = group.runs[0].config
-    return repr(sorted((key, str(value)) for key, value in config.items() if key.startswith(sections) and key not in TRAINING_ONLY))
+    return repr(sorted((key, str(value)) for key, value in config.items() if key.startswith(sections) and not key.startswith(TRAINING_ONLY)))
 
 
 def best_rows(rows: Sequence[Row]) -> dict[str, int]:

@@ -59,6 +59,10 @@ class OwnTexts(Texts):
     """The special token with which answers begin."""
     reads_specials: bool = False
     """Whether a special token spelled in a source is that token."""
+    reads_sentinels: bool = False
+    """Whether a sentinel spelled in a prompt is that token."""
+    prefix: bool = False
+    """Whether the tokens of a prompt see each other."""
 
     def token_ids(self, text: str) -> list[int]:
         specials = self.tokenizer.vocabulary.specials
@@ -72,7 +76,15 @@ class OwnTexts(Texts):
     def continued(self, prompts: Sequence[str], generator: Generator) -> list[str]:
         model: Any = self.model
         return continue_prompts(
-            model, self.tokenizer, prompts, generator, begins_document=self.begins_document, window=self.window, device=self.device
+            model,
+            self.tokenizer,
+            prompts,
+            generator,
+            begins_document=self.begins_document,
+            prefix=self.prefix,
+            reads_sentinels=self.reads_sentinels,
+            window=self.window,
+            device=self.device,
         )
 
     def answered(self, sources: Sequence[str], generator: Generator) -> list[str]:

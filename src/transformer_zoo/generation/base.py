@@ -121,8 +121,14 @@ class Continuation(Request):
 
     slides: ClassVar[bool] = True
 
+    prefix: bool = False
+    """Whether the tokens of a prompt see each other."""
+
     def inputs(self, rows: Sequence[int], windows: Sequence[Sequence[int]]) -> SequenceInputs:
-        return self.left_padded(windows)
+        read = self.left_padded(windows)
+        if self.prefix:
+            read.prefix_length = torch.full((len(windows),), read.token_ids.shape[1], device=read.token_ids.device)
+        return read
 
     def limit(self, row: int, max_new_tokens: int | None) -> int:
         return NEW_TOKENS if max_new_tokens is None else max_new_tokens

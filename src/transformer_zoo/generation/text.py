@@ -19,14 +19,17 @@ def continue_prompts(
     generator: Generator,
     *,
     begins_document: bool = False,
+    prefix: bool = False,
+    reads_sentinels: bool = False,
     window: int | None = None,
     device: torch.device | str = "cpu",
 ) -> list[str]:
     """Each prompt with what the model makes of it, up to the end of the document or the generator's limit.
 
     `begins_document` sets the token in front that begins a document in training; an empty prompt always has it. Without it a prompt is
-    text from anywhere in a document. `window` is how many tokens are read at once, where that should be fewer than the model can: the
-    length it was trained on, beyond which it knows no positions. A longer text goes on from its last half.
+    text from anywhere in a document. With `prefix` the tokens of a prompt see each other, as in training by prefixes. With `reads_sentinels` a
+    sentinel spelled in a prompt is that token, and is spelled out in what comes back. `window` is how many tokens are read at once, where that
+    should be fewer than the model can: the length it was trained on, beyond which it knows no positions. A longer text goes on from its last half.
 
     Raises:
         ConfigError: a prompt is empty and the tokenizer has no token that begins a document.
@@ -34,12 +37,15 @@ def continue_prompts(
     specials = tokenizer.vocabulary.specials
     begin = specials.begin if specials.begin is not None else specials.cls
     end = specials.end if specials.end is not None else specials.sep
-    encoded = tokenizer.encode_batch(prompts, specials=False)
+    encoded = tokenizer.encode_batch(prompts, specials=reads_sentinels)
     framed = [[begin, *ids] if begin is not None and (begins_document or not ids) else ids for ids in encoded]
-    request = Continuation(prefixes=framed, pad=specials.pad, end=end, forbidden=never_written(tokenizer, end), window=window, device=device)
-    written = generator.generate(model, request)
+    request = Continuation(
+        prefixes=framed, pad=specials.pad, end=end, forbidden=never_written(tokenizer, end), prefix=prefix, window=window, device=device
+    )
+    rows = generator.generate(model, request)
     # Decoded as one text: where prompt and continuation meet, some tokenizers join words.
-    return [tokenizer.decode([*ids, *row.token_ids]) for ids, row in zip(encoded, written, strict=True)]
+    whole = [[*ids, *row.token_ids] for ids, row in zip(encoded, rows, strict=True)]
+    return [written(tokenizer, ids) if reads_sentinels else tokenizer.decode(ids) for ids in whole]
 
 
 def translate(

@@ -22,7 +22,7 @@ from transformer_zoo.layers.positions import PositionsConfig
 from transformer_zoo.layers.stacks import Stack, StackConfig
 from transformer_zoo.layers.stepping import Step, scores_step, stack_step
 from transformer_zoo.models.parts import LayerConfig, Parts
-from transformer_zoo.records import HeadNeed, Inputs, ModelOutput
+from transformer_zoo.records import HeadNeed, Inputs, ModelOutput, SequenceInputs
 from transformer_zoo.settings import Config, PositiveInt, Probability
 
 
@@ -130,7 +130,12 @@ class Model(nn.Module, ABC):
 
     @abstractmethod
     def stacks(self) -> Iterator[Stack]:
-        """Every stack of blocks."""
+        """Every stack of blocks, the one that reads texts first."""
+
+    def read(self, text: SequenceInputs) -> Tensor:
+        """The hidden states [B,T,D] of a text, as the first of its stacks gives them."""
+        hidden: Tensor = self(text).hidden
+        return hidden
 
     @property
     def max_length(self) -> int | None:

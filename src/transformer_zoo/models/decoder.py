@@ -68,18 +68,20 @@ class Decoder(Model):
 
     @torch.no_grad()
     def start(self, inputs: SequenceInputs, *, capacity: int) -> tuple[Tensor, DecodingState]:
-        """Reads prompts [B,P], padded on the **left**; returns the next token's logits [B,V] and the state for at most `capacity` slots."""
+        """Reads prompts [B,P], padded on the **left**; returns the next token's logits [B,V] and the state for at most `capacity` slots. A prefix
+        counts slots, padding included."""
         caches = [BlockCache(AttentionCache(capacity=capacity), AttentionCache()) for _ in self.stack.order]
         positions, valid = prompt_positions(inputs.token_ids, inputs.valid, capacity)
         state = DecodingState(caches=caches, packing=packing_of(self), capacity=capacity, length=0, positions=positions, valid=valid)
-        return self._advance(inputs.token_ids, state), state
+        return self._advance(inputs.token_ids, state, inputs.prefix_length), state
 
     @torch.no_grad()
     def step(self, token_ids: Tensor, state: DecodingState) -> Tensor:
         """Appends one token per row, ids [B]; returns the next token's logits [B,V]."""
         return self._advance(token_ids.unsqueeze(1), state)
 
-    def _advance(self, token_ids: Tensor, state: DecodingState) -> Tensor:
+    def _advance(self, token_ids: Tensor, state: DecodingState, prefix_length: Tensor | None = None) -> Tensor:
+        """The prefix is given once: what comes later sees all that stands before it anyway."""
         start, end = state.length, state.length + token_ids.shape[1]
         query_index, key_index = state.positions[:, start:end], state.positions[:, :end]
         x = self.embeddings(token_ids, None, query_index, self.stack.positions)  # [B,t,D]
@@ -87,6 +89,7 @@ class Decoder(Model):
             query_slots=slots(start, end, token_ids),
             key_slots=slots(0, end, token_ids),
             key_valid=None if state.valid is None else state.valid[:, :end],
+            prefix_length=prefix_length,
         )
         scene = self.stack.scene(operands, query_index, key_index)
         state.length = end

@@ -69,6 +69,9 @@ class EncoderDecoder(Model):
         yield self.encoder
         yield self.decoder
 
+    def read(self, text: SequenceInputs) -> Tensor:
+        return self.encode(text)
+
     def encode(self, source: SequenceInputs) -> Tensor:
         """[B,S] -> memory [B,S,D]."""
         places = slots(0, source.token_ids.shape[1], source.token_ids)  # [S]

@@ -10,7 +10,7 @@ from transformer_zoo.layers.stacks import Stack
 from transformer_zoo.models.base import Model, TransformerConfig
 from transformer_zoo.models.encoder import Encoder, EncoderConfig
 from transformer_zoo.models.parts import Parts
-from transformer_zoo.records import HeadNeed, Inputs, ReplacedTokenInputs, ReplacedTokenOutput
+from transformer_zoo.records import HeadNeed, Inputs, ReplacedTokenInputs, ReplacedTokenOutput, SequenceInputs
 from transformer_zoo.settings import Range
 
 
@@ -80,6 +80,9 @@ class GeneratorPair(Model):
     @property
     def kept(self) -> Encoder:
         return self.discriminator
+
+    def read(self, text: SequenceInputs) -> Tensor:
+        return self.discriminator.read(text)
 
     def forward(self, inputs: ReplacedTokenInputs) -> ReplacedTokenOutput:
         guessed = self.generator(replace(inputs.masked, predict_at=inputs.predict_at))

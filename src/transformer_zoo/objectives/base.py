@@ -1,14 +1,16 @@
 """The contract of an objective."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from types import MappingProxyType
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from transformer_zoo.records import IGNORED, Batch, Example, LossReport, MetricReport, ModelOutput, Needs, Vocabulary
+from transformer_zoo.records import IGNORED, Batch, Example, Inputs, LossReport, MetricReport, ModelOutput, Needs, Vocabulary
 from transformer_zoo.settings import Config
 
 PREDICTION_MULTIPLE = 64
@@ -26,6 +28,10 @@ class ObjectiveConfig(Config):
     def needs(self) -> Needs:
         """What it asks of data and model, known before anything is read (numbers of classes excepted)."""
         raise NotImplementedError("abstract")
+
+    def fitted(self, accepts: type[Inputs]) -> Self:
+        """These settings with what they leave to the model decided for one that reads `accepts`; themselves where there is nothing to decide."""
+        return self
 
     def longest(self, sequence_length: int) -> int:
         """Tokens of the longest sequence that a model reads of rows of `sequence_length` tokens."""
@@ -53,10 +59,25 @@ class Objective(ABC):
     """The term that is a cross-entropy per token: perplexity and bits per byte are told from it."""
     rewrites_tokens: bool = False
     """Whether the model sees other tokens than the batch holds; of the parts of a combination at most one may."""
+    ledger: Mapping[str, tuple[str, str | None]] = MappingProxyType({})
+    """What a run tells of the sums in `Example.ledger`: name → the sum that is told, and the sum it is a share of; None: the total so far."""
 
     @abstractmethod
     def needs(self) -> Needs:
         """What it asks of data and model."""
+
+    def views(self) -> "Sequence[Objective]":
+        """What is measured on held-out samples, one after another on all of them: the objective itself, unless it is several that take turns."""
+        return [self]
+
+    @property
+    def held_out_weights(self) -> dict[str, float]:
+        """By held-out loss term: the held-out loss is Σ weight · mean of each."""
+        return self.weights
+
+    def scores_like(self, other: "Objective") -> bool:
+        """Whether `loss` does the same as that of `other` for an example of `other`."""
+        return self is other
 
     @abstractmethod
     def prepare(self, batch: Batch, *, training: bool = True) -> Example:

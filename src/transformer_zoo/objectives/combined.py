@@ -32,6 +32,12 @@ class CombinedConfig(ObjectiveConfig):
     def needs(self) -> Needs:
         return shared_needs([part.needs() for part in self.parts.values()])
 
+    def row_problems(self, sequence_length: int) -> list[str]:
+        return [problem for part in self.parts.values() for problem in part.row_problems(sequence_length)]
+
+    def vocabulary_problems(self, vocabulary: Vocabulary) -> list[str]:
+        return [problem for part in self.parts.values() for problem in part.vocabulary_problems(vocabulary)]
+
     def build(self, *, vocabulary: Vocabulary, n_classes: int | None = None) -> Objective:
         parts = {name: part.build(vocabulary=vocabulary, n_classes=n_classes) for name, part in self.parts.items()}
         return Combined(parts, {name: self.part_weights.get(name, 1.0) for name in parts})
@@ -78,6 +84,7 @@ class Combined(Objective):
         self.rewrites_tokens = bool(rewriting)
         self.language_term = next((part.language_term for part in self.parts if part.language_term), None)
         self.weights = {term: weights[name] * weight for name, part in parts.items() for term, weight in part.weights.items()}
+        self.ledger = {name: told for part in self.parts for name, told in part.ledger.items()}
 
     def needs(self) -> Needs:
         return shared_needs([part.needs() for part in self.parts])
@@ -89,6 +96,7 @@ class Combined(Objective):
                 other = part.prepare(batch, training=training)
                 example.targets |= other.targets
                 example.counts |= other.counts
+                example.ledger |= other.ledger
         return example
 
     def loss(self, output: ModelOutput, example: Example) -> LossReport:
@@ -102,7 +110,14 @@ def shared_needs(needs: list[Needs]) -> Needs:
     """What several objectives ask together. Running text is the least demand: any richer batch holds tokens too."""
     batch = next((need.batch for need in needs if need.batch is not TextBatch), TextBatch)
     heads = {name: head for need in needs for name, head in need.heads.items()}
-    return replace(needs[0], batch=batch, heads=heads, consecutive=any(need.consecutive for need in needs))
+    return replace(
+        needs[0],
+        batch=batch,
+        heads=heads,
+        consecutive=any(need.consecutive for need in needs),
+        collocations=next((need.collocations for need in needs if need.collocations is not None), None),
+        progress=any(need.progress for need in needs),
+    )
 
 
 def shared_problems(needs: dict[str, Needs]) -> list[str]:
@@ -112,6 +127,7 @@ def shared_problems(needs: dict[str, Needs]) -> list[str]:
         ("read batches of", {name: need.batch.__name__ for name, need in needs.items() if need.batch is not TextBatch}),
         ("need models with causal =", {name: str(need.causal) for name, need in needs.items()}),
         ("read pairs that are swapped =", {name: str(need.consecutive) for name, need in needs.items() if need.batch is PairBatch}),
+        ("need the collocations", {name: str(need.collocations) for name, need in needs.items() if need.collocations is not None}),
         ("look ahead by", {name: str(need.lookahead) for name, need in needs.items()}),
     ):
         if len(set(values.values())) > 1:

@@ -6,8 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from transformer_zoo.objectives.base import Objective, ObjectiveConfig, chosen, sums
-from transformer_zoo.objectives.masking import MaskSampler, Split
+from transformer_zoo.objectives.base import Objective, chosen, sums
+from transformer_zoo.objectives.masking.config import MaskingConfig
+from transformer_zoo.objectives.masking.ledger import LEDGER
+from transformer_zoo.objectives.masking.sampler import MaskSampler
 from transformer_zoo.randomness import uniform
 from transformer_zoo.records import (
     Batch,
@@ -19,30 +21,31 @@ from transformer_zoo.records import (
     Needs,
     ReplacedTokenInputs,
     ReplacedTokenOutput,
-    TextBatch,
     TokenBatch,
     Vocabulary,
 )
-from transformer_zoo.settings import NonNegativeFloat, Ratio, Share
+from transformer_zoo.settings import NonNegativeFloat, Share
 
 GENERATOR, DETECTOR = "generator", "detector"
 HEADS = {"vocabulary": HeadNeed(kind="vocabulary"), "detector": HeadNeed(kind="detector")}
 
 
 @dataclass(kw_only=True)
-class ReplacedTokenConfig(ObjectiveConfig):
+class ReplacedTokenConfig(MaskingConfig):
     """Tell which tokens a generator has put in, which itself learns as a masked language model (Clark et al. 2020,
-    https://arxiv.org/abs/2003.10555)."""
+    https://arxiv.org/abs/2003.10555; its large models hide 0.25)."""
 
-    mask_ratio: Ratio = 0.15
-    """Share of a row's ordinary tokens that the generator fills in (the paper's large models: 0.25)."""
     mask_share: Share = 0.85
-    """Of these, the share that the generator sees as [MASK]; it sees the others as they are."""
+    """Of the hidden tokens, the share that the generator sees as [MASK]."""
+    random_share: Share = 0.0
+    """Of the hidden tokens, the share that the generator sees as a random ordinary token."""
+    keep_share: Share = 0.15
+    """Of the hidden tokens, the share that the generator sees as they are."""
     detector_weight: NonNegativeFloat = 50.0
     """Weight of the detector's term beside the generator's 1."""
 
     def needs(self) -> Needs:
-        return Needs(batch=TextBatch, inputs=ReplacedTokenInputs, causal=False, heads=HEADS, framed=True)
+        return self.text_needs(ReplacedTokenInputs, HEADS)
 
     def build(self, *, vocabulary: Vocabulary, n_classes: int | None = None) -> Objective:
         return ReplacedToken(self, vocabulary)
@@ -50,7 +53,7 @@ class ReplacedTokenConfig(ObjectiveConfig):
 
 class ReplacedToken(Objective):
     """Terms `generator`, over the tokens it fills in, and `detector`, over every token but padding. A token that the generator guessed right
-    counts as the text's own.
+    counts as the text's own. What is hidden but not predicted is not filled in: the detector reads the text there.
 
     Which token is taken from the generator's distribution is fixed by one number for each filled place, drawn for the row like its mask. So
     an evaluation gives the same figures every time, and training is the same for any batch composition.
@@ -58,25 +61,25 @@ class ReplacedToken(Objective):
 
     language_term = GENERATOR
     rewrites_tokens = True
+    ledger = LEDGER
 
     def __init__(self, config: ReplacedTokenConfig, vocabulary: Vocabulary) -> None:
         self.weights = {GENERATOR: 1.0, DETECTOR: config.detector_weight}
         self._needs = config.needs()
-        self.sampler = MaskSampler(vocabulary, config.mask_ratio, Split(mask=config.mask_share, random=0.0, keep=1 - config.mask_share))
+        self.sampler = MaskSampler(config, vocabulary)
 
     def needs(self) -> Needs:
         return self._needs
 
     def prepare(self, batch: Batch, *, training: bool = True) -> Example:
         assert isinstance(batch, TokenBatch)
-        filled = self.sampler.choose(batch)  # [B,T]
-        seen, targets = self.sampler.hide(batch, filled, training=training)  # [B,T] each
-        predict_at, flat_targets = chosen(targets)
-        draws = torch.from_numpy(uniform(batch.rows, "replaced token: which", filled.shape[1])).flatten()  # [B·T]
+        masked = self.sampler(batch, training=training)
+        predict_at, flat_targets = chosen(masked.targets)
+        draws = torch.from_numpy(uniform(batch.rows, "replaced token: which", masked.seen.shape[1])).flatten()  # [B·T]
         inputs = ReplacedTokenInputs(
-            masked=batch.sequence(seen),
+            masked=batch.sequence(masked.seen),
             original_ids=batch.token_ids,
-            filled=torch.from_numpy(filled),
+            filled=torch.from_numpy(masked.predicted),
             draws=draws[predict_at].float(),
             predict_at=predict_at,
         )
@@ -84,8 +87,9 @@ class ReplacedToken(Objective):
         return Example(
             inputs=inputs,
             targets={GENERATOR: flat_targets, DETECTOR: batch.valid},
-            counts={GENERATOR: int(filled.sum()), DETECTOR: n_tokens},
+            counts={GENERATOR: masked.n_predicted, DETECTOR: n_tokens},
             tokens=n_tokens,
+            ledger=masked.ledger,
         )
 
     def loss(self, output: ModelOutput, example: Example) -> LossReport:

@@ -18,6 +18,9 @@ class TokenPrediction(Objective):
     def needs(self) -> Needs:
         return self._needs
 
+    def scores_like(self, other: Objective) -> bool:
+        return isinstance(other, TokenPrediction) and (self.term, self.label_smoothing) == (other.term, other.label_smoothing)
+
     def loss(self, output: ModelOutput, example: Example) -> LossReport:
         return LossReport(sums={self.term: output.heads[HEAD].cross_entropy(example.targets[self.term], self.label_smoothing)})
 

@@ -15,6 +15,10 @@ class LossObjective(Protocol):
     def weights(self) -> Mapping[str, float]:
         """The weight of every loss term."""
 
+    @property
+    def ledger(self) -> Mapping[str, tuple[str, str | None]]:
+        """What is told of the sums in `Example.ledger`: name → the sum, and the sum it is a share of; None: the total so far."""
+
     def loss(self, output: ModelOutput, example: Example) -> LossReport:
         """One differentiable sum per term."""
 

@@ -36,6 +36,8 @@ class TrainState:
     """Evaluations since then."""
     finished: str = ""
     """Why the run is complete; empty while it is not."""
+    ledger: dict[str, float] = field(default_factory=dict)
+    """Sums of the run's ledger, over all steps and processes."""
     interval: "Interval" = field(default_factory=lambda: Interval())
     """What has been added up since the last log line."""
 
@@ -53,5 +55,6 @@ class Interval:
 
     sums: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    ledger: dict[str, float] = field(default_factory=dict)
     tokens: int = 0
     busy_seconds: float = 0.0

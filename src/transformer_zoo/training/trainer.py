@@ -18,6 +18,7 @@ from transformer_zoo.training.averaging import AveragedWeights, RunningAverage
 from transformer_zoo.training.environment import peak_memory_bytes
 from transformer_zoo.training.faults import explain_not_finite, out_of_memory
 from transformer_zoo.training.keeper import Keeper
+from transformer_zoo.training.ledger import Ledger
 from transformer_zoo.training.optimizers import owned_parameters
 from transformer_zoo.training.parallel import Replica
 from transformer_zoo.training.recorder import Recorder
@@ -95,6 +96,7 @@ class Trainer:
         self.averaged: AveragedWeights | None = self.running
         self._unit, self._amount = config.budget
         self._sums = stepper.no_sums()
+        self._ledger = Ledger(self.scored.objective.ledger)
         self._norm = 0.0
         self._pending: _Pending | None = None
         self._generators: dict[str, Any] | None = None
@@ -206,6 +208,7 @@ class Trainer:
         state.step, state.tokens, interval.tokens = state.step + 1, state.tokens + agreed.tokens, interval.tokens + agreed.tokens
         state.seconds = self._seconds()
         state.busy_seconds, interval.busy_seconds = state.busy_seconds + busy, interval.busy_seconds + busy
+        self._ledger.add(item)
         self._pending = _Pending(step=state.step, item=item, agreed=agreed, result=result, before=before)
         if result.skipped is None and not self._settle():
             return
@@ -313,6 +316,7 @@ class Trainer:
             "peak_memory_bytes": peak_memory_bytes(self.device),
             "skipped_steps": state.skipped,
             "metrics": {"final": state.metrics, "best": state.best, "best_step": state.best_step if state.best else None},
+            "ledger": self._ledger.values(state.ledger, state.ledger),
         }
         self.recorder.finish(status, reason, state, summary)
         return summary
@@ -348,12 +352,14 @@ class Trainer:
     # --- telling, evaluating, saving -----------------------------------------------------------------------------------------------
 
     def _collect(self) -> Interval:
-        """Bring the losses added up on the devices into the state, over all processes."""
+        """Bring the losses added up on the devices, and the ledger's sums, into the state, over all processes."""
         self._settle()
         interval = self.state.interval
-        told = self.world.gather([float(self._sums[term]) for term in self.weights]).sum(0).tolist()
-        for term, value in zip(self.weights, told, strict=True):
+        told = self.world.gather([*(float(self._sums[term]) for term in self.weights), *self._ledger.take()]).sum(0).tolist()
+        n_terms = len(self.weights)
+        for term, value in zip(self.weights, told[:n_terms], strict=True):
             interval.sums[term] = interval.sums.get(term, 0.0) + value
+        self._ledger.put(told[n_terms:], interval.ledger, self.state.ledger)
         self._sums = self.stepper.no_sums()
         return interval
 
@@ -365,6 +371,7 @@ class Trainer:
         if len(self.weights) > 1:
             values.update({f"train/loss/{term}": mean for term, mean in means.items()})
         values.update(lr=self.stepper.optimizer.param_groups[0]["lr"], grad_norm=self._norm)
+        values.update(self._ledger.values(interval.ledger, state.ledger))
         if interval.busy_seconds > 0:
             values["tokens_per_second"] = interval.tokens / interval.busy_seconds
         if state.skipped:

@@ -68,20 +68,28 @@ def compose(overrides: Sequence[str], *, primary: str = "train", config_dirs: Se
         parsed = parse(overrides)
         repository = repository_of(config_dirs, searchpath(parsed))
         given = prepared(parsed, repository)
-        mark_additions(given, repository, primary)
 
         def composed(given: list[Override]) -> tuple[dict[str, Any], dict[str, str | None]]:
             defaults = create_defaults_list(repository, primary, given, prepend_hydra=False, skip_missing=False)
             return merged(defaults, repository), defaults.overrides.known_choices
 
-        tree, choices = composed(given)
+        upper = [override for override in given if not _is_part_of(override, OF_RECIPE)]  # the parts of what is not chosen yet have no place
+        mark_additions(upper, repository, primary)
+        tree, choices = composed(upper)
         of_recipe = {group: (tree.get("recipe") or {}).get(group) for group in OF_RECIPE if choices.get(group, group) is None}
-        if any(of_recipe.values()):
-            tree, choices = composed([*(_choice(group, name) for group, name in of_recipe.items() if name), *given])
+        if any(of_recipe.values()) or len(upper) < len(given):
+            given = [*(_choice(group, name) for group, name in of_recipe.items() if name), *given]
+            mark_additions(given, repository, primary)
+            tree, choices = composed(given)
         check_sizes(choices, repository)
     if "recipe" in tree:
         tree["recipe"] = {"model": choices.get("model"), "size": choices.get("model/size")} | tree["recipe"]
     return Composition(tree=tree, choices=dict(choices))
+
+
+def _is_part_of(override: Override, groups: Sequence[str]) -> bool:
+    """Whether an override chooses a part of what one of the groups chooses: `objective/unit=span`."""
+    return any(override.key_or_group.startswith(f"{group}/") for group in groups)
 
 
 def _choice(group: str, name: str) -> Override:

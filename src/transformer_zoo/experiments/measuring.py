@@ -1,0 +1,91 @@
+"""Measurements of finished runs that stay in their folders: `measured/NAME.json`, which reports read beside the run's own metrics."""
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformer_zoo.errors import ConfigError
+from transformer_zoo.experiments.results import MEASURED, read_run
+from transformer_zoo.settings import Config
+
+logger = logging.getLogger(__name__)
+
+Measure = Callable[[Path, Any], dict[str, Any]]
+"""A run and the settings of an evaluation → `{"metrics": …, "notes": …}`."""
+
+
+@dataclass(kw_only=True)
+class Measurement(Config):
+    """One measurement of every finished run of a study."""
+
+    words: list[str]
+    """What `transformer-zoo evaluate` would be given."""
+    score: str | None = None
+    """Which of its metrics stands for all of them in tables and curves; null: none."""
+    only_data: str | None = None
+    """Measure only runs on this kind of data (pocket, text …), for evaluations that need what other data lacks; null: all runs."""
+
+
+class Measuring:
+    """Measures runs, each once: what is there already for the same words is kept."""
+
+    def __init__(self, measurements: Mapping[str, Measurement], measure: Measure | None = None) -> None:
+        self._measurements, self._measure = measurements, measure or _evaluated
+
+    def problems(self) -> list[str]:
+        """What is wrong with the measurements' words, known before anything is trained."""
+        found = []
+        for name, measurement in self._measurements.items():
+            try:
+                _settings(measurement)
+            except ConfigError as error:
+                found += [f"measurement {name}: {problem}" for problem in error.problems]
+        return found
+
+    def measure(self, run: Path) -> None:
+        """Adds what is missing to the folder of a finished run.
+
+        Raises:
+            ZooError: as the evaluation says.
+        """
+        for name, measurement in self._measurements.items():
+            path = run / MEASURED / f"{name}.json"
+            if _words_of(path) == measurement.words or measurement.only_data not in (None, _data_of(run)):
+                continue
+            logger.info("%s: measuring %s", run.name, name)
+            found = self._measure(run, _settings(measurement))
+            if measurement.score is not None and measurement.score not in found["metrics"]:
+                raise ConfigError(f"measurement {name}: score={measurement.score} is not among {', '.join(found['metrics'])}")
+            document = {"words": measurement.words, "score": measurement.score, **found}
+            path.parent.mkdir(exist_ok=True)
+            temporary = path.with_suffix(".tmp")
+            temporary.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            temporary.replace(path)
+
+
+def _words_of(path: Path) -> list[str] | None:
+    try:
+        words: list[str] = json.loads(path.read_text(encoding="utf-8"))["words"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # not measured yet, or half written
+    return words
+
+
+def _data_of(run: Path) -> str:
+    """What kind of data a run was trained on."""
+    return str(read_run(run).config.get("data.kind"))
+
+
+def _settings(measurement: Measurement) -> Any:
+    from transformer_zoo.experiments.compose import evaluation
+
+    return evaluation(measurement.words)
+
+
+def _evaluated(run: Path, settings: Any) -> dict[str, Any]:
+    from transformer_zoo.experiments.run import evaluate_run
+
+    return evaluate_run(run, settings.evaluation, device=settings.device, checkpoint=settings.checkpoint)

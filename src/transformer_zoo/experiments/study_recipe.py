@@ -1,0 +1,76 @@
+"""Named studies: the files of `configs/study/`, each a question with what is varied, what all runs share, and what is measured at the end."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from transformer_zoo.errors import ConfigError
+from transformer_zoo.experiments import config_tree
+from transformer_zoo.experiments.convert import from_dict
+from transformer_zoo.experiments.hints import did_you_mean
+from transformer_zoo.experiments.measuring import Measurement
+from transformer_zoo.settings import Config, PositiveInt
+
+GROUP = "study"
+
+
+@dataclass(kw_only=True)
+class StudyRecipe(Config):
+    """What `study=NAME` stands for. What is typed beside it comes after it and wins."""
+
+    values: dict[str, list[str]] = field(default_factory=dict)
+    """Setting → its values, each combined with everything else that varies."""
+    variants: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    """Name of a choice → name of each of its variants → the overrides that make it: for settings that only make sense together."""
+    overrides: list[str] = field(default_factory=list)
+    """What all runs share."""
+    measurements: dict[str, Measurement] = field(default_factory=dict)
+    """What is measured of every finished run, by name."""
+    seeds: PositiveInt = 1
+    """Runs of every cell, with seeds that are the same in all cells."""
+
+
+def study_recipe(name: str, config_dirs: Sequence[str | Path] = ()) -> StudyRecipe:
+    """The study of that name from our own `configs/study/` or the user's folders.
+
+    Raises:
+        ConfigError: there is none, or its file is wrong.
+    """
+    folders = config_tree.roots(config_dirs)
+    path = next((found for folder in folders if (found := folder / GROUP / f"{name}.yaml").is_file()), None)
+    if path is None:
+        names = list(config_tree.options(GROUP, folders))
+        raise ConfigError(f"study has no {name!r}{did_you_mean(name, names)} (it has {', '.join(names) or 'none'})")
+    try:
+        data: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from error
+    try:
+        return from_dict(StudyRecipe, _as_text(data))
+    except ConfigError as error:
+        raise ConfigError(*(f"{path}: {problem}" for problem in error.problems)) from None
+
+
+def _as_text(data: Any) -> Any:
+    """Values of settings as somebody would type them: YAML has read 0.15 as a number."""
+    if isinstance(data, dict) and isinstance(data.get("values"), dict):
+        return data | {"values": {key: [_typed(value) for value in values] for key, values in data["values"].items() if isinstance(values, list)}}
+    return data
+
+
+def _typed(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else "null" if value is None else str(value)
+
+
+def without(overrides: Sequence[str], typed: Sequence[str]) -> list[str]:
+    """The overrides of a study that nobody has typed anew."""
+    keys = {key_of(word) for word in typed}
+    return [word for word in overrides if key_of(word) not in keys]
+
+
+def key_of(word: str) -> str:
+    """What an override sets or chooses."""
+    return word.lstrip("+~").partition("=")[0]

@@ -1,0 +1,123 @@
+"""The part of a report about the mask grid: the matrix, what it is drawn over, and what it dares to say."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from transformer_zoo.experiments.grids import grid_section, grids, shades
+from transformer_zoo.experiments.mask_answers import answers_md, answers_section, conclusion, grid_to_compare, trained_at
+from transformer_zoo.experiments.results import Group, RunRecord
+
+LOSSES = {0.15: {0.15: 2.0, 0.4: 3.0}, 0.4: {0.15: 2.1, 0.4: 2.5}}
+"""Trained at → evaluated at → loss."""
+
+
+def run(trained: float, seed: int, losses: dict[float, float], *, size: str = "tiny", **more: Any) -> RunRecord:
+    final = {f"validation/mask_grid/{ratio}/loss": loss + 0.01 * seed * (1 + trained) for ratio, loss in losses.items()}
+    return RunRecord(
+        path=Path(f"{trained}-{size}-{seed}"),
+        status="done",
+        config={"objective.mask_ratio": trained, "recipe.size": size, "model.d_model": {"tiny": 128}.get(size, 256), "seed": seed},
+        summary={
+            "metrics": {"final": final},
+            "ledger": {"masking/predicted": trained, "masking/predicted_tokens": 5000},
+            "notes": {f"validation/mask_grid/{ratio}/positions_sha256": "the same" for ratio in losses},
+            "tokens": 100,
+            "flops": 1e9,
+        },
+        **more,
+    )
+
+
+def groups(n_seeds: int, losses: dict[float, dict[float, float]] = LOSSES) -> list[Group]:
+    return [
+        Group(label=f"objective.mask_ratio={trained}", runs=[run(trained, seed, row) for seed in range(n_seeds)]) for trained, row in losses.items()
+    ]
+
+
+def test_nothing_is_said_where_there_is_nothing_to_compare() -> None:
+    one = [Group(label="a", runs=[RunRecord(path=Path("a"), status="done", summary={"metrics": {"final": {"validation/loss": 1.0}}})])]
+    assert answers_section(one) == answers_md(one) == ""
+    assert answers_section(groups(2)[:1]) == "", "one group makes no comparison"
+    other = groups(2)
+    for run_ in other[1].runs:
+        run_.summary["notes"] = dict.fromkeys(run_.summary["notes"], "another")
+    assert answers_md(other) == "", "they were asked for other tokens"
+
+
+def test_losses_are_shaded_by_how_far_they_are_above_the_best_of_their_column() -> None:
+    (grid,) = grids(groups(1))
+    assert shades(grid) == pytest.approx({(0, 1): 0.0, (0, 2): 1.0, (1, 1): 0.2, (1, 2): 0.0})
+    assert "<td class='heat' style=\"--h:1.000\">3.000</td>" in grid_section(groups(1))
+
+
+def test_a_difference_is_told_with_its_interval_and_judged() -> None:
+    grid = grid_to_compare(groups(3))
+    assert grid is not None
+    text = conclusion(grid)
+    assert "Evaluated at 15%, objective.mask_ratio=0.15 has the lowest mean loss (2.011)." in text, "the baseline itself is compared with nothing"
+    assert "Evaluated at 40%, objective.mask_ratio=0.4 has the lowest mean loss" in text
+    assert "-0.498 nats against objective.mask_ratio=0.15 (95% interval ± 0.0062 over 3 pairs: beyond chance)" in text
+    assert "Which group is best depends on the ratio it is evaluated at" in text
+
+
+def test_a_difference_that_chance_explains_is_called_so() -> None:
+    close = [
+        Group(label="objective.mask_ratio=0.15", runs=[run(0.15, seed, {0.4: 2.5 + wobble}) for seed, wobble in enumerate((0.0, 0.2, -0.1))]),
+        Group(label="objective.mask_ratio=0.4", runs=[run(0.4, seed, {0.4: 2.49}) for seed in range(3)]),
+    ]
+    grid = grid_to_compare(close)
+    assert grid is not None
+    assert "within chance" in conclusion(grid)
+    assert "beyond chance" not in conclusion(grid)
+
+
+def test_single_runs_conclude_nothing() -> None:
+    grid = grid_to_compare(groups(1))
+    assert grid is not None
+    assert "one pair of runs: no interval" in conclusion(grid)
+    assert "no difference here is more than an observation" in conclusion(grid)
+
+
+def test_sizes_are_lines_over_the_ratio() -> None:
+    both = [
+        Group(label=f"objective.mask_ratio={ratio} model/size={size}", runs=[run(ratio, 0, row, size=size)])
+        for size in ("tiny", "mini")
+        for ratio, row in sorted(LOSSES.items(), reverse=True)
+    ]
+    grid = grid_to_compare(both)
+    assert grid is not None
+    found = trained_at(grid)
+    assert found is not None
+    assert found[0] == "objective.mask_ratio"
+    assert [(name, [ratio for ratio, _ in points]) for name, points in found[1]] == [
+        ("model/size=tiny", [0.15, 0.4]),
+        ("model/size=mini", [0.15, 0.4]),
+    ]
+
+
+def test_scores_measured_after_the_end_are_drawn_and_judged() -> None:
+    def with_score(trained: float, seed: int) -> RunRecord:
+        measured = {"reviews": {"score": "validation/probe/accuracy", "metrics": {"validation/probe/accuracy": 0.6 + trained / 10}}}
+        return run(trained, seed, LOSSES[trained], measured=measured)
+
+    scored = [Group(label=f"objective.mask_ratio={ratio}", runs=[with_score(ratio, seed) for seed in range(2)]) for ratio in LOSSES]
+    page = answers_section(scored)
+    assert 'aria-label="validation/reviews_accuracy over objective.mask_ratio"' in page
+    grid = grid_to_compare(scored)
+    assert grid is not None
+    assert "In validation/reviews_accuracy, objective.mask_ratio=0.4 is best (0.64), +0.025" in conclusion(grid)
+
+
+def test_the_page_shows_what_was_hidden_and_what_it_cost() -> None:
+    page = answers_section(groups(2))
+    assert "What was hidden in training, and what it cost" in page
+    assert "<td>0.1500</td>" in page
+    assert "<td>5k</td>" in page
+    assert "<td>1G</td>" in page
+
+
+def test_labels_are_text() -> None:
+    strange = [Group(label="<b>", runs=groups(1)[0].runs), groups(1)[1]]
+    assert "<b>" not in answers_section(strange)
