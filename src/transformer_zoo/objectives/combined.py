@@ -141,8 +141,8 @@ def shared_problems(needs: dict[str, Needs]) -> list[str]:
     choosing = [name for name, need in needs.items() if need.inputs is SequenceInputs and "vocabulary" in need.heads]
     if len(choosing) > 1:
         problems.append(
-            f"parts cannot be combined, since {' and '.join(choosing)} each choose which tokens are seen and which are predicted: let them take turns "
-            "in objective=mixture"
+            f"parts cannot be combined, since {' and '.join(choosing)} each choose which tokens are seen and which are predicted: let them take "
+            "turns in objective=mixture"
         )
     alone = [name for name, need in needs.items() if need.inputs is not SequenceInputs]
     if alone and len(needs) > 1:
