@@ -194,7 +194,7 @@ def test_parts_that_each_choose_what_is_predicted_are_told_to_take_turns():
         {"low": CausalLMConfig(), "high": FillInTheMiddleConfig()},
     ):
         (problem,) = CombinedConfig(parts=parts).problems()
-        assert problem.startswith("parts cannot be combined, since low and high each choose which tokens are seen and which are predicted: let them take")
+        assert problem.startswith("parts cannot be combined, since low and high each choose which tokens are seen and which are predicted")
     (mixed,) = CombinedConfig(parts={"turns": MixtureConfig(parts={"a": CausalLMConfig()})}).problems()
     assert mixed.startswith("the part 'turns' is a mixture, which has forwards of its own and cannot be combined")
 
