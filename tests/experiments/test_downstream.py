@@ -36,7 +36,7 @@ def run(path: Path, *overrides: str) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run(tmp_path_factory.mktemp("runs") / "bert", "model=bert", "objective=mlm", "training.steps=300")
+    return run(tmp_path_factory.mktemp("runs") / "bert", "model=bert", "objective=mlm", "training.steps=600")
 
 
 def files(folder: Path) -> dict[str, str]:

@@ -180,9 +180,9 @@ def _text(reference: _Reference, objective: Objective, batch: Batch, example: Ex
     if not isinstance(example.inputs, SequenceInputs):
         raise _NoFloor("the model does not read windows of text")
     if not objective.needs().causal:
-        return {term: _hidden_words(reference, batch, _seen(example), scored_places(example.targets[term], example.inputs.predict_at, shape))}
+        return {term: _hidden_words(reference, batch, _seen(example), scored_places(_targets(example, term), example.inputs.predict_at, shape))}
     scored = np.zeros(shape, dtype=bool)
-    ahead = scored_places(example.targets[term], example.inputs.predict_at, (shape[0], shape[1] - 1))
+    ahead = scored_places(_targets(example, term), example.inputs.predict_at, (shape[0], shape[1] - 1))
     scored[:, 1:] = ahead  # position t predicts the token at t + 1
     segments = reference.segments(batch.token_ids, batch.token_ids, _inside(reference, batch), np.zeros_like(scored))
     return {term: _at(reference.floors.next_word(segments.truth, _cuts(batch)[0]), segments, scored)}
@@ -239,7 +239,7 @@ def _pairs(reference: _Reference, objective: Objective, batch: Batch, example: E
     shape = batch.token_ids.shape
     scored = np.zeros(shape, dtype=bool)
     if language is not None:
-        scored = scored_places(example.targets[language], example.inputs.predict_at, shape)
+        scored = scored_places(_targets(example, language), example.inputs.predict_at, shape)
     ordinary = batch.valid & ~_is(batch.token_ids, _frame(reference.specials))
     first, second = (
         reference.segments(batch.token_ids, _seen(example), ordinary & (batch.segment_ids == number), scored & (batch.segment_ids == number).numpy())
@@ -252,7 +252,7 @@ def _pairs(reference: _Reference, objective: Objective, batch: Batch, example: E
         parts = [_at(losses, segments, scored) for losses, segments in ((floor.first, first), (floor.second, second))]
         sums[language] = (sum(nats for nats, _ in parts), sum(count for _, count in parts))
     for term in objective.weights:
-        if term != language and torch.equal(example.targets[term], batch.is_next):
+        if term != language and torch.equal(_targets(example, term), batch.is_next):
             answers = floor.is_next[np.arange(len(origin)), batch.is_next.numpy()]
             sums[term] = (float(answers.sum()), len(answers))
     return sums
@@ -280,6 +280,11 @@ _MEASURES: dict[type[Batch], Callable[[_Reference, Objective, Batch, Example], T
     PairBatch: _pairs,
     TranslationBatch: _translations,
 }
+
+
+def _targets(example: Example, term: str) -> Tensor:
+    """A term's targets; those of a mixture's part stand under the part's own name for it."""
+    return example.targets[term.rpartition("/")[2]]
 
 
 def _only_language_term(objective: Objective) -> str:
