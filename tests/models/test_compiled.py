@@ -21,7 +21,7 @@ PAIRS = [
     ("mlm_nsp", "bert"), ("nsp", "bert"), ("classification", "bert"), ("tagging", "bert"), ("mlm", "roberta"), ("mlm_sop", "albert"),
     ("mlm", "modernbert"), ("mlm", "longformer"), ("mlm", "bigbird"), ("clm", "gpt1"), ("clm", "gpt3"), ("clm", "llama"),
     ("span_corruption", "t5_v1_1"), ("denoising", "bart"), ("translation", "marian"),
-    ("prefix_lm", "gpt2"), ("prefix_lm", "t5"), ("fill_in_the_middle", "gpt2"), ("mixture", "gpt2"), ("ul2", "t5"),
+    ("prefix_lm", "gpt2"), ("prefix_lm", "t5"), ("fill_in_the_middle", "gpt2"), ("ul2", "t5"),
 ]  # fmt: skip
 QUICK = ("bert", "gpt2", "transformer")
 CASES = [pytest.param(*pair, marks=[] if number < 4 and pair[1] in QUICK else [pytest.mark.slow]) for number, pair in enumerate(PAIRS)]
@@ -31,17 +31,8 @@ def built_pair(objective: str, recipe: str) -> tuple[Model, Objective]:
     return built(configured(objective, recipe))
 
 
-VARYING = {
-    ("denoising", "bart"): 2,  # spans are cut by chance, so that what is read is of any width all the same
-    ("prefix_lm", "gpt2"): 9,
-    ("prefix_lm", "t5"): 9,
-    ("fill_in_the_middle", "gpt2"): 9,
-    ("mixture", "gpt2"): 9,
-    ("ul2", "t5"): 9,
-}
-"""Graphs for rows of one length, where there is more than one."""
-N_LOSSES = {"mixture": 3, "ul2": 2}
-"""Kinds of loss among the parts of a mixture: each has its graphs."""
+DRAWN = ("prefix_lm", "fill_in_the_middle", "ul2")
+"""Where rows of one length become others by chance: how many are read, how many are predicted, which part reads them."""
 
 
 class Compiled:
@@ -67,13 +58,13 @@ def fresh() -> Iterator[None]:
     torch.compiler.reset()
 
 
-@pytest.mark.parametrize(("objective", "recipe"), CASES)
+@pytest.mark.parametrize(("objective", "recipe"), [case for case in CASES if case.values[0] not in DRAWN])
 def test_rows_of_one_length_are_compiled_once(objective: str, recipe: str):
     model, made = built_pair(objective, recipe)
     compiled = Compiled(model, made)
     for number in range(5):
         compiled.step(made.prepare(batch(made, number, ragged=False)))
-    assert compiled.graphs <= VARYING.get((objective, recipe), 1)
+    assert compiled.graphs <= (2 if recipe == "bart" else 1)  # spans are cut by chance, so that what BART reads is of any width all the same
 
 
 @pytest.mark.parametrize(("objective", "recipe"), CASES)
@@ -89,7 +80,7 @@ def test_rows_of_any_length_are_compiled_a_few_times(objective: str, recipe: str
         shapes.add(tuple(found))
         compiled.step(example)
     assert len(shapes) > 4
-    assert compiled.graphs <= 4 * N_LOSSES.get(objective, 1)
+    assert compiled.graphs <= 4
 
 
 def test_the_vocabulary_may_be_scored_in_pieces(monkeypatch: pytest.MonkeyPatch):
