@@ -1,3 +1,4 @@
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,10 +17,10 @@ from transformer_zoo.data.module import build_data
 from transformer_zoo.data.pocket import PocketLanguage
 from transformer_zoo.data.pocket.floors import HIDDEN
 from transformer_zoo.data.pocket_data import PocketDataConfig
-from transformer_zoo.data.tokenizers import ByteTokenizerConfig, CharTokenizerConfig, WordTokenizerConfig
+from transformer_zoo.data.tokenizers import CharTokenizerConfig, WordTokenizerConfig
 from transformer_zoo.errors import ConfigError, DataError, NumericError
 from transformer_zoo.evaluation.base import EvaluationContext
-from transformer_zoo.evaluation.mask_grid import MaskGrid, MaskGridConfig, n_hidden
+from transformer_zoo.evaluation.mask_grid import MaskGrid, MaskGridConfig, fingerprints, hexadecimal, n_hidden
 from transformer_zoo.objectives.causal_lm import CausalLMConfig
 from transformer_zoo.objectives.classes import NextSentenceConfig
 from transformer_zoo.objectives.combined import CombinedConfig, MaskedOrderConfig, MaskedPairsConfig
@@ -93,13 +94,15 @@ def test_a_row_of_few_tokens_still_asks_for_one() -> None:
 
 
 def test_every_position_is_as_likely(context: Make) -> None:
-    """The share of rows that hide the first, the middle and the last word; 6 standard errors of a binomial."""
-    here = context(MaskedLMConfig(), n_held_out=60, sequence_length=12)
-    evaluation = grid(here, ratios=[0.3])
-    full = [mask[0] for batch in evaluation.text.batches() for mask, ids in [(evaluation.masks(batch), batch)] if ids.token_ids.shape[1] == 12]
-    chosen = np.concatenate(full)[:, 1:-1].mean(axis=0)
-    assert len(np.concatenate(full)) > 300
-    assert np.abs(chosen - 0.3).max() < 6 * math.sqrt(0.3 * 0.7 / len(np.concatenate(full)))
+    """Of full rows of ten words, three are hidden each: χ² of the ten shares, whose covariance is that of drawing without replacement. Above 33.7
+    is one draw in ten thousand, at nine degrees of freedom."""
+    here = context(MaskedLMConfig(), n_documents=200, sequence_length=12)
+    evaluation = grid(here, ratios=[0.3], split="train")
+    full = [batch for batch in evaluation.text.batches() if batch.token_ids.shape[1] == 12 and bool(batch.valid.all())]
+    masks = np.concatenate([evaluation.masks(batch)[0] for batch in full])[:, 1:-1]
+    assert len(masks) > 900
+    assert (masks.sum(axis=1) == 3).all()
+    assert len(masks) * ((masks.mean(axis=0) - 0.3) ** 2).sum() / (0.3 * 0.7) * 9 / 10 < 33.7
 
 
 def test_the_same_tokens_are_asked_for_whatever_the_model_was_trained_to_do(context: Make, pocket: Any, uniform: Callable[..., Any]) -> None:
@@ -115,11 +118,27 @@ def test_the_same_tokens_are_asked_for_whatever_the_model_was_trained_to_do(cont
         assert not set(hashes(other, model)) & set(first)
 
 
-def test_a_hash_tells_texts_of_the_same_lengths_apart(context: Make, uniform: Callable[..., Any]) -> None:
-    """Windows of joined documents are all of one length, whatever the text; the tokens that are hidden tell."""
-    one, other = (context(MaskedLMConfig(), ByteTokenizerConfig(), packing="concatenate", n_held_out=20, seed=seed) for seed in (0, 1))
-    found = [hashes(grid(here, max_samples=4, ratios=[0.15]), uniform(here.data.vocabulary.size)) for here in (one, other)]
-    assert found[0] != found[1]
+def test_a_hash_tells_texts_of_the_same_lengths_apart(context: Make) -> None:
+    """Windows of joined documents are all of one length, whatever the text: the tokens that are hidden must tell."""
+    evaluation = grid(context(MaskedLMConfig()), max_samples=4, ratios=[0.3])
+    for batch in evaluation.text.batches():
+        (mask,) = evaluation.masks(batch)
+        first, where = fingerprints(batch, mask), torch.from_numpy(mask)
+        for changed, same in ((where, False), (~where, True)):
+            other = replace(batch, token_ids=batch.token_ids.where(~changed, batch.token_ids + 1))
+            assert np.array_equal(fingerprints(other, mask), first) == same
+
+
+def test_a_hash_of_one_window_is_its_sha256(context: Make) -> None:
+    evaluation = grid(context(MaskedLMConfig()), max_samples=1, ratios=[0.5])
+    (batch,) = evaluation.text.batches()
+    (mask,) = evaluation.masks(batch)
+    (positions,) = np.nonzero(mask[0])
+    words = [int(batch.rows.index[0]), len(positions), *positions.tolist(), *batch.token_ids[0][positions].tolist()]
+    plain = hashlib.sha256(b"".join(word.to_bytes(8, "little") for word in words))
+    assert hexadecimal(fingerprints(batch, mask).tolist()) == plain.hexdigest()
+    twice = (2 * int(plain.hexdigest(), 16)) % 2**256
+    assert hexadecimal((2 * fingerprints(batch, mask)).tolist()) == f"{twice:064x}"
 
 
 def test_several_processes_find_the_same(context: Make) -> None:

@@ -118,6 +118,13 @@ def test_mixtures_that_cannot_be_are_told_all_at_once():
         config("model=gpt2", "objective=mixture")
 
 
+def test_a_mixture_one_of_whose_parts_moves_tokens():
+    parts = ("+objective@objective.parts.a=clm", "+objective@objective.parts.b=fill_in_the_middle")
+    with pytest.raises(ConfigError, match=r"objective=mixture moves the middle of a row .* data.packing=document_mask"):
+        check(config("model=gpt2", "objective=mixture", *parts, "data.packing=document_mask"))
+    check(config("model=gpt2", "objective=mixture", *parts))
+
+
 def test_a_mixture_tells_the_parts_own_problems_under_their_names():
     with pytest.raises(ConfigError) as error:
         check(config("model=t5", "objective=ul2", "data.sequence_length=600", "objective.parts.x_3.sentinels=99", "data.packing=document_mask"))

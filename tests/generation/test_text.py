@@ -105,3 +105,27 @@ def test_sentinels_are_spelled_out_in_what_is_written(words: Tokenizer) -> None:
     assert written(tokenizer, [first, the, cat, second, sat]) == "<extra_id_0> the cat <extra_id_1> sat"
     assert written(tokenizer, [the, cat]) == "the cat"
     assert written(tokenizer, []) == ""
+
+
+def test_sentinels_in_a_prompt_are_tokens_where_they_were_learnt(words: Tokenizer) -> None:
+    tokenizer, echo = words.with_sentinels(3), Echo()
+    first, second, third = tokenizer.vocabulary.sentinels
+    the, sat = words.encode("the sat")
+    prompt = "<extra_id_0> the <extra_id_1> sat <extra_id_2>"
+    [text] = continue_prompts(None, tokenizer, [prompt], echo, reads_sentinels=True)  # type: ignore[arg-type]
+    assert echo.request.prefixes == [[first, the, second, sat, third]]
+    assert text == f"{prompt} sat <extra_id_2>"  # the echo's last two
+    continue_prompts(None, tokenizer, [prompt], echo)  # type: ignore[arg-type]
+    assert first not in echo.request.prefixes[0]
+
+
+def test_a_prompt_is_a_prefix_where_that_was_learnt(words: Tokenizer) -> None:
+    echo = Echo()
+    continue_prompts(None, words, ["the cat sat", "a"], echo, prefix=True)  # type: ignore[arg-type]
+    prompts = echo.request.prefixes
+    inputs: Any = echo.request.inputs([0, 1], prompts)
+    assert inputs.token_ids.shape == (2, 3)
+    assert inputs.prefix_length.tolist() == [3, 3]  # slots, padding on the left included
+    continue_prompts(None, words, ["the cat sat"], echo)  # type: ignore[arg-type]
+    plain: Any = echo.request.inputs([0], prompts[:1])
+    assert plain.prefix_length is None

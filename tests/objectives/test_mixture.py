@@ -191,6 +191,14 @@ def test_a_mode_before_one_sequence_moves_everything_by_one(name: str):
         assert made.views()[list(DECODER).index(name)].language_term is None
 
 
+def test_it_needs_what_any_part_needs():
+    assert MixtureConfig(parts={"plain": CausalLMConfig(), "middle": FillInTheMiddleConfig()}).needs().reorders
+    assert not MixtureConfig(parts={"plain": CausalLMConfig()}).needs().reorders
+    # A prompt is read as a prefix only where nothing was learnt otherwise.
+    assert MixtureConfig(parts={"a": PrefixLMConfig(), "b": PrefixLMConfig(target_share=0.25)}).needs().prefix
+    assert not MixtureConfig(parts=DECODER).needs().prefix
+
+
 def test_what_leaves_it_to_the_model_does_as_the_other_parts():
     config = MixtureConfig(parts=SPANS)
     assert config.problems() == []

@@ -11,7 +11,10 @@ from transformer_zoo.objectives.base import chosen
 from transformer_zoo.objectives.causal_lm import CausalLMConfig
 from transformer_zoo.objectives.classes import ClassificationConfig, NextSentenceConfig, SentenceOrderConfig, TaggingConfig
 from transformer_zoo.objectives.combined import CombinedConfig, MaskedOrderConfig, MaskedPairsConfig
+from transformer_zoo.objectives.fill_in_the_middle import FillInTheMiddleConfig
 from transformer_zoo.objectives.masked_lm import MaskedLMConfig
+from transformer_zoo.objectives.mixture import MixtureConfig
+from transformer_zoo.objectives.prefix_lm import PrefixLMConfig
 from transformer_zoo.objectives.translation import TranslationConfig
 from transformer_zoo.records import (
     IGNORED,
@@ -182,6 +185,18 @@ def test_parts_that_cannot_share_a_forward_are_told():
     problems = "\n".join(made.problems())
     assert "part_weights names 'nsp', which is no part; parts are mlm, clm" in problems
     assert "need models with causal = different kinds (mlm: False, clm: True)" in problems
+
+
+def test_parts_that_each_choose_what_is_predicted_are_told_to_take_turns():
+    for parts in (
+        {"low": MaskedLMConfig(), "high": MaskedLMConfig()},
+        {"low": CausalLMConfig(), "high": PrefixLMConfig()},
+        {"low": CausalLMConfig(), "high": FillInTheMiddleConfig()},
+    ):
+        (problem,) = CombinedConfig(parts=parts).problems()
+        assert problem.startswith("parts cannot be combined, since low and high each choose which tokens are seen and which are predicted")
+    (mixed,) = CombinedConfig(parts={"turns": MixtureConfig(parts={"a": CausalLMConfig()})}).problems()
+    assert mixed.startswith("the part 'turns' is a mixture, which has forwards of its own and cannot be combined")
 
 
 def test_classes_of_texts_and_words():

@@ -194,7 +194,7 @@ def counter() -> Count:
     opened: dict[str, DataModule] = {}
 
     def count(config: ExperimentConfig) -> int:
-        key = json.dumps([to_dict(config.data), to_dict(config.tokenizer), type(config.objective).__name__], default=str)
+        key = json.dumps([to_dict(config.data), to_dict(config.tokenizer), str(config.objective.needs())], default=str)
         if key not in opened:
             opened[key] = assemble.open_data(config)
         data = opened[key]

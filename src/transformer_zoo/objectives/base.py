@@ -24,6 +24,8 @@ class ObjectiveConfig(Config):
     """What a model is trained to do."""
 
     slot: ClassVar[str | None] = "objective"
+    takes_turns: ClassVar[bool] = False
+    """Whether it is several objectives, of which each batch is given to one."""
 
     def needs(self) -> Needs:
         """What it asks of data and model, known before anything is read (numbers of classes excepted)."""

@@ -27,6 +27,11 @@ class CombinedConfig(ObjectiveConfig):
         ]
         if not self.parts:
             return [*problems, "parts is empty; give at least one objective"]
+        problems += [
+            f"the part {name!r} is a mixture, which has forwards of its own and cannot be combined: put what is here into its parts"
+            for name, part in self.parts.items()
+            if part.takes_turns
+        ]
         return problems + shared_problems({name: part.needs() for name, part in self.parts.items()})
 
     def needs(self) -> Needs:
@@ -133,6 +138,12 @@ def shared_problems(needs: dict[str, Needs]) -> list[str]:
         if len(set(values.values())) > 1:
             listed = ", ".join(f"{name}: {value}" for name, value in values.items())
             problems.append(f"parts cannot be combined, since they {label} different kinds ({listed}); train them one after another")
+    choosing = [name for name, need in needs.items() if need.inputs is SequenceInputs and "vocabulary" in need.heads]
+    if len(choosing) > 1:
+        problems.append(
+            f"parts cannot be combined, since {' and '.join(choosing)} each choose which tokens are seen and which are predicted: let them take "
+            "turns in objective=mixture"
+        )
     alone = [name for name, need in needs.items() if need.inputs is not SequenceInputs]
     if alone and len(needs) > 1:
         problems.append(f"parts cannot be combined, since what a model reads is made by {' and by '.join(alone)} alone; train them one after another")

@@ -65,6 +65,8 @@ class FillInTheMiddle(TokenPrediction):
     and no bits per byte are told from it. Held-out rows are cut like the others; two metrics tell them apart: `left_to_right_loss`, of rows that
     were not cut, and `middle_loss`, of middles and the end tokens behind them. What begins a document stays in front."""
 
+    rewrites_tokens = True
+
     def __init__(self, config: FillInTheMiddleConfig, vocabulary: Vocabulary) -> None:
         assert vocabulary.specials.end is not None, "the assembly refuses a tokenizer without an end token"
         super().__init__(TERM, config.needs())

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -37,6 +37,8 @@ class MixtureConfig(ObjectiveConfig):
     restart, and for any number of processes as long as these cut a step into the same micro-batches. A row counts the same whichever part reads
     it."""
 
+    takes_turns: ClassVar[bool] = True
+
     parts: dict[str, ObjectiveConfig]
     """The objectives, by any name. They must read the same kind of batch and of model."""
     part_weights: dict[str, PositiveFloat] = field(default_factory=dict)
@@ -58,9 +60,7 @@ class MixtureConfig(ObjectiveConfig):
         ]
         found += [f"the part name {name!r} holds a '/', which divides names of metrics: choose another" for name in self.parts if "/" in name]
         found += [
-            f"the part {name!r} is a mixture itself: put its parts here, with their weights"
-            for name, part in self.parts.items()
-            if isinstance(part, MixtureConfig)
+            f"the part {name!r} is a mixture itself: put its parts here, with their weights" for name, part in self.parts.items() if part.takes_turns
         ]
         needs = {name: part.needs() for name, part in self._settled().items()}
         if self.modes and any(need.inputs not in (SequenceInputs, TranslationInputs) for need in needs.values()):
@@ -71,8 +71,13 @@ class MixtureConfig(ObjectiveConfig):
         return replace(self, parts={name: part.fitted(accepts) for name, part in self.parts.items()})
 
     def needs(self) -> Needs:
-        shared = shared_needs([part.needs() for part in self._settled().values()])
-        return replace(shared, sentinels=self._first_mode + len(self._mode_names))
+        needs = [part.needs() for part in self._settled().values()]
+        return replace(
+            shared_needs(needs),
+            sentinels=self._first_mode + len(self._mode_names),
+            reorders=any(need.reorders for need in needs),
+            prefix=all(need.prefix for need in needs),
+        )
 
     def longest(self, sequence_length: int) -> int:
         return max(part.longest(sequence_length) for part in self._settled().values()) + (1 if self.modes else 0)

@@ -58,6 +58,8 @@ class PrefixInSequence(TokenPrediction):
     """Term `prefix_lm`, for decoders. As in causal language modelling, the token that begins a document is not predicted, nor anything across the
     border between masked documents; a prefix ends with its document there, too."""
 
+    rewrites_tokens = True  # not the tokens, but who sees whom
+
     def __init__(self, config: PrefixLMConfig, vocabulary: Vocabulary) -> None:
         super().__init__(TERM, config.needs())
         self.target_share, self.vocabulary = config.target_share, vocabulary
