@@ -8,6 +8,7 @@ else is a piece of its own. In byte-level and SentencePiece tokenizers the space
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
+from operator import itemgetter
 from typing import Any
 
 from transformer_zoo.records import WordSpelling
@@ -20,7 +21,7 @@ _BYTE_LEVEL = "ByteLevel"
 def word_spelling(settings: Mapping[str, Any], tokens: Mapping[str, int], specials: Collection[int]) -> WordSpelling | None:
     """How the tokenizer of these `tokenizer.json` settings spells words; None where that cannot be told. `tokens`: spelling → id."""
     model = settings["model"]
-    ordinary = {token: i for token, i in tokens.items() if i not in specials}
+    ordinary = {token: i for token, i in sorted(tokens.items(), key=itemgetter(1)) if i not in specials}
     if mark := model.get("continuing_subword_prefix"):
         return WordSpelling(continues=tuple(i for token, i in ordinary.items() if token.startswith(mark) and token != mark))
     if mark := model.get("end_of_word_suffix"):
