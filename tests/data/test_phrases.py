@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from transformer_zoo.data.base import check_provides
 from transformer_zoo.data.labelled_data import LabelledDataConfig
 from transformer_zoo.data.module import build_data
 from transformer_zoo.data.phrases import continuing, given_spans, tagged_spans
+from transformer_zoo.data.pocket_data import PocketDataConfig
 from transformer_zoo.data.rows import BadRecordError, Record
 from transformer_zoo.data.text_data import TextDataConfig
 from transformer_zoo.data.tokenizers import BPETokenizerConfig, CharTokenizerConfig
@@ -89,6 +91,8 @@ def test_data_without_phrases_is_refused(tmp_path: Path) -> None:
     config = TextDataConfig(train=files(tmp_path))
     with pytest.raises(ConfigError, match=r"data=text gives .*; the objective needs texts with marked phrases: use data=labelled"):
         build_data(config, CharTokenizerConfig(), needs=CONFIG.needs(), cache_dir=tmp_path)
+    with pytest.raises(ConfigError, match=r"data=pocket gives .*; the objective needs texts with marked phrases"):
+        check_provides(PocketDataConfig(), MarkedTextBatch)
     bare = tmp_path / "bare.jsonl"
     bare.write_text((json.dumps({"text": "nothing is marked"}) + "\n") * 10)
     data = build_data(LabelledDataConfig(train=str(bare)), CharTokenizerConfig(), needs=CONFIG.needs(), cache_dir=tmp_path)

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 from transformer_zoo.data.base import FORM_OF, SPLITS, DataConfig, Form, Pieces, Source
 from transformer_zoo.data.pocket import PocketDocument, PocketLanguage
 from transformer_zoo.data.store import key_of
-from transformer_zoo.records import Batch
+from transformer_zoo.records import Batch, MarkedTextBatch
 from transformer_zoo.settings import NaturalInt, OneOf, PositiveInt
 
 PROBE_DOCUMENTS = 8
@@ -36,7 +36,7 @@ class PocketDataConfig(DataConfig):
     them and cut, and may attend to each other; document_mask: joined and cut, but attention stays inside a document."""
 
     def provides(self) -> frozenset[type[Batch]]:
-        return frozenset(FORM_OF)
+        return frozenset(FORM_OF) - {MarkedTextBatch}
 
     def open(self, cache_dir: Path) -> "PocketSource":
         return PocketSource(self)

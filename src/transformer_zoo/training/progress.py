@@ -8,6 +8,8 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 
+SHOWN = ("train/", "validation/", "test/")
+"""Sections of metrics that a line has room for."""
 IN_BAR = {"in_bar": True}
 """Set on log records that a terminal with a bar shows already; a console handler may leave them out there."""
 
@@ -50,8 +52,8 @@ class Progress:
             self._live.update(self._task, completed=share)
 
     def show(self, step: int, share: float, values: Mapping[str, float]) -> None:
-        """Metrics of a step."""
-        line = "  ".join(f"{short(name)} {value:.4g}" for name, value in values.items())
+        """Metrics of a step; sections of a ledger stay in the files."""
+        line = "  ".join(f"{short(name)} {value:.4g}" for name, value in values.items() if "/" not in name or name.startswith(SHOWN))
         logger.info("step %d (%.0f%%)  %s", step, 100 * share, line, extra=IN_BAR)
         if self._live is not None:
             self._live.update(self._task, completed=share, line=f"step {step}  {line}")

@@ -74,9 +74,7 @@ class Order:
             return taken
         last = np.take_along_axis(self.sorted, np.maximum(counts - 1, 0)[:, None], axis=1)
         taken = self.keys <= last
-        if not counts.all():
-            taken &= (counts > 0)[:, None]
-        if (taken.sum(axis=1) != counts).any():  # two draws of 53 bits were the same
+        if (taken.sum(axis=1) != counts).any():  # a row without tokens, or two draws of 53 bits that are the same
             ranks = self.keys.argsort(axis=1, kind="stable").argsort(axis=1, kind="stable")
             taken = ranks < counts[:, None]
         return taken
