@@ -33,21 +33,20 @@ class Recorder:
             self.tracker.start(self.run.path, self.config)
             self.progress.start(share)
 
-    def log(self, state: TrainState, share: float, values: Mapping[str, float], *, aside: Mapping[str, float] | None = None) -> None:
-        """One line of metrics; what is told `aside` is kept like the others and not shown.
+    def log(self, state: TrainState, share: float, values: Mapping[str, float]) -> None:
+        """One line of metrics.
 
         Raises:
             CheckpointError: it cannot be written, because the disk is full or the folder is gone.
         """
         if self.active and values:
-            kept = {**values, **(aside or {})}
             try:
-                self.metrics.append(step=state.step, tokens=state.tokens, seconds=state.seconds, values=kept)
+                self.metrics.append(step=state.step, tokens=state.tokens, seconds=state.seconds, values=values)
             except OSError as error:
                 raise CheckpointError(
                     f"{self.metrics.path}: nothing can be written there ({error.strerror}); the last checkpoint, if the folder is there, is intact"
                 ) from error
-            self.tracker.log(state.step, kept)
+            self.tracker.log(state.step, values)
             self.progress.show(state.step, share, values)
 
     def still_done(self, state: TrainState) -> None:

@@ -371,14 +371,14 @@ class Trainer:
         if len(self.weights) > 1:
             values.update({f"train/loss/{term}": mean for term, mean in means.items()})
         values.update(lr=self.stepper.optimizer.param_groups[0]["lr"], grad_norm=self._norm)
+        values.update(self._ledger.values(interval.ledger, state.ledger))
         if interval.busy_seconds > 0:
             values["tokens_per_second"] = interval.tokens / interval.busy_seconds
         if state.skipped:
             values["skipped"] = state.skipped
-        ledger = self._ledger.values(interval.ledger, state.ledger)
-        state.metrics.update(values | ledger)
+        state.metrics.update(values)
         state.interval = Interval()
-        self.recorder.log(state, self._share(), values, aside=ledger)
+        self.recorder.log(state, self._share(), values)
 
     def _review(self) -> None:
         """Between two steps: evaluate and save, where due."""
