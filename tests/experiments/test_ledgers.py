@@ -9,7 +9,7 @@ from transformer_zoo.experiments.results import Group, RunRecord
 
 def run(selected: float, tokens: float, status: str = "done") -> RunRecord:
     ledger = {"masking/selected": selected, "masking/predicted_tokens": tokens, "masking/specials_selected": 0}
-    return RunRecord(path=Path("x"), status=status, summary={"ledger": ledger})
+    return RunRecord(path=Path("x"), status=status, summary={"ledger": ledger, "flops": 5e9})
 
 
 GROUPS = [
@@ -21,8 +21,8 @@ GROUPS = [
 
 def test_a_line_for_every_group_with_a_finished_run() -> None:
     names, lines = ledger_lines(GROUPS)
-    assert names == ["masking/selected", "masking/predicted_tokens", "masking/specials_selected"]
-    assert lines == [["15|%", "0.1550 ± 0.0071", "2k", "0"], ["40%", "0.4000", "8k", "0"]]
+    assert names == ["masking/selected", "masking/predicted_tokens", "masking/specials_selected", "flops"]
+    assert lines == [["15|%", "0.1550 ± 0.0071", "2k", "0", "5G"], ["40%", "0.4000", "8k", "0", "5G"]]
 
 
 def test_reports_show_them_and_nothing_where_nobody_tells() -> None:

@@ -110,14 +110,6 @@ def test_scores_measured_after_the_end_are_drawn_and_judged() -> None:
     assert "In validation/reviews_accuracy, objective.mask_ratio=0.4 is best (0.64), +0.025" in conclusion(grid)
 
 
-def test_the_page_shows_what_was_hidden_and_what_it_cost() -> None:
-    page = answers_section(groups(2))
-    assert "What was hidden in training, and what it cost" in page
-    assert "<td>0.1500</td>" in page
-    assert "<td>5k</td>" in page
-    assert "<td>1G</td>" in page
-
-
 def test_labels_are_text() -> None:
     strange = [Group(label="<b>", runs=groups(1)[0].runs), groups(1)[1]]
     assert "<b>" not in answers_section(strange)

@@ -3,23 +3,32 @@
 from collections.abc import Sequence
 
 from transformer_zoo.experiments.page import table
-from transformer_zoo.experiments.results import Group, mean_and_deviation
+from transformer_zoo.experiments.results import Group, RunRecord, mean_and_deviation
 from transformer_zoo.experiments.tables import size_text, spread_text
+
+COSTS = ("tokens", "flops")
+"""What training cost, by the names of `summary.json`; told behind a ledger."""
 
 
 def ledger_lines(groups: Sequence[Group]) -> tuple[list[str], list[list[str]]]:
     """Names of all that is told, and for every group with a finished run its label and the means over its runs; nothing where nobody tells."""
-    names = list(dict.fromkeys(name for group in groups for run in group.finished for name in run.ledger))
+    names = list(dict.fromkeys(name for group in groups for run in group.finished for name in _told(run)))
     lines = []
     for group in groups if names else ():
         cells = []
         for name in names:
-            values = [run.ledger[name] for run in group.finished if name in run.ledger]
+            values = [told[name] for told in map(_told, group.finished) if name in told]
             mean, deviation = mean_and_deviation(values)
             cells.append(size_text(mean) if all(value == int(value) for value in values) else spread_text(mean, deviation))
         if group.finished:
             lines.append([group.label, *cells])
     return names, lines
+
+
+def _told(run: RunRecord) -> dict[str, float]:
+    """A run's ledger and, behind it, what training cost; nothing where it has no ledger."""
+    costs = {name: float(run.summary[name]) for name in COSTS if run.summary.get(name) is not None}
+    return run.ledger | costs if run.ledger else {}
 
 
 def ledger_section(groups: Sequence[Group]) -> str:

@@ -1,5 +1,4 @@
-"""What the mask grid answers: losses and scores over the ratio that was trained at, what was really hidden and at what cost, and in one
-paragraph what may be concluded.
+"""What the mask grid answers: losses and scores over the ratio that was trained at, and in one paragraph what may be concluded.
 
 It stands in any report with a grid of several groups; nothing else about the runs is asked.
 """
@@ -11,21 +10,10 @@ from html import escape
 from typing import Any
 
 from transformer_zoo.experiments.grids import Grid, grids
-from transformer_zoo.experiments.page import table
 from transformer_zoo.experiments.results import Group, differing_keys, higher_is_better, mean_and_deviation
 from transformer_zoo.experiments.statistics import paired
 from transformer_zoo.experiments.svg import Series, line_chart
-from transformer_zoo.experiments.tables import size_text, spread_text
 
-LEDGER = {
-    "masking/selected": "hidden",
-    "masking/predicted": "predicted",
-    "masking/shown_as_mask": "as [MASK]",
-    "masking/shown_as_random": "as random",
-    "masking/shown_as_is": "as is",
-    "masking/predicted_tokens": "predicted tokens",
-}
-"""What the summaries of runs tell of their masks: shares of the ordinary tokens, shares of the hidden ones, and a number."""
 BASELINE = 0.15
 """What everybody compares with."""
 
@@ -40,7 +28,7 @@ def answers_section(groups: Sequence[Group]) -> str:
     grid = grid_to_compare(groups)
     if grid is None:
         return ""
-    parts = [f"<blockquote>{escape(conclusion(grid))}</blockquote>", _charts(grid), _ledger(grid)]
+    parts = [f"<blockquote>{escape(conclusion(grid))}</blockquote>", _charts(grid)]
     return f"<section><h2>What the grid says</h2>{''.join(parts)}</section>"
 
 
@@ -104,23 +92,6 @@ def _over_ratio(label: str, points: Sequence[tuple[float, Group]], metric: str, 
     return Series(
         label=label, points=[(ratio, mean) for ratio, mean, _ in told], colour=colour, spread=known if len(known) == len(spread) and known else None
     )
-
-
-def _ledger(grid: Grid) -> str:
-    """What training really hid, and what it cost."""
-    names = [name for name in LEDGER if any(_told(group, name) for group in grid.groups)]
-    lines = []
-    for group in grid.groups:
-        told = [_mean(_told(group, name)) for name in names]
-        cells = [size_text(value) if name.endswith("_tokens") else spread_text(value, None) for name, value in zip(names, told, strict=True)]
-        lines.append([group.label, *cells, size_text(_mean(group.sizes("tokens"))), size_text(_mean(group.sizes("flops")))])
-    shown = table(["trained", *(LEDGER[name] for name in names), "tokens", "FLOPs"], lines)
-    return f"<h3>What was hidden in training, and what it cost</h3>{shown}"
-
-
-def _told(group: Group, name: str) -> list[float]:
-    """A figure of the ledger in the finished runs."""
-    return [float(run.summary["ledger"][name]) for run in group.finished if name in (run.summary.get("ledger") or {})]
 
 
 def _mean(values: Sequence[float]) -> float:
