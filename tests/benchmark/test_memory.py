@@ -14,6 +14,7 @@ from transformer_zoo.benchmark.suites import SuiteSettings
 SETTINGS = SuiteSettings(rounds=1, quick=True, threads=1)
 
 
+@pytest.mark.slow
 def test_a_fresh_process_tells_what_a_step_took() -> None:
     """Weights, gradients and two moments in float32 are the least that a model needs; a wider one needs more."""
     narrow, wide = (replace(TINY, d_model=width, vocab_size=8192) for width in (64, 256))

@@ -29,6 +29,7 @@ def test_an_excerpt_is_as_long_as_it_says(books: Path, tmp_path: Path) -> None:
     assert texts[1].startswith("The second book")
 
 
+@pytest.mark.slow
 def test_speed_and_memory_are_measured_in_processes_of_their_own(books: Path) -> None:
     speed, memory = preparing.measure(SuiteSettings(rounds=1, quick=True, data=books.parents[1]))
     assert (speed.peer, speed.target) == ("encode_batch", 0.85)

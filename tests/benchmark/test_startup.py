@@ -7,6 +7,7 @@ from transformer_zoo.benchmark.suites import SuiteSettings
 from transformer_zoo.errors import DataError
 
 
+@pytest.mark.slow
 def test_both_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRANSFORMER_ZOO_CACHE", str(tmp_path))
     help_row, start_row = measure(SuiteSettings(rounds=1, quick=True, threads=1))

@@ -85,6 +85,7 @@ def test_memory_is_that_of_a_process_of_its_own():
     assert small < large
 
 
+@pytest.mark.slow
 def test_the_module_of_that_name_is_the_standard_library_s():
     """`benchmarks/profile.py` must not be found first by the scripts beside it."""
     code = "import runpy, sys; sys.path.insert(0, 'benchmarks'); runpy.run_path('benchmarks/{}.py'); import profile; profile.run"

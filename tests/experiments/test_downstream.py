@@ -85,7 +85,9 @@ def test_fine_tuning_begins_with_the_weights_that_are_evaluated(trained: Path):
 
 
 @pytest.mark.parametrize(
-    ("model", "objective"), [("gpt2", "clm"), ("electra", "replaced_token"), ("albert", "mlm")], ids=["decoder", "pair", "shared layers"]
+    ("model", "objective"),
+    [("gpt2", "clm"), pytest.param("electra", "replaced_token", marks=pytest.mark.slow), pytest.param("albert", "mlm", marks=pytest.mark.slow)],
+    ids=["decoder", "pair", "shared layers"],
 )
 def test_other_shapes(model: str, objective: str, tmp_path: Path):
     path = run(tmp_path / "run", f"model={model}", f"objective={objective}", "training.steps=2")

@@ -83,6 +83,7 @@ def test_rows_of_any_length_are_compiled_a_few_times(objective: str, recipe: str
     assert compiled.graphs <= 4
 
 
+@pytest.mark.slow
 def test_the_vocabulary_may_be_scored_in_pieces(monkeypatch: pytest.MonkeyPatch):
     """One graph for each number of pieces, not for each number of positions."""
     monkeypatch.setattr(vocabulary_scores, "_CHUNK_ELEMENTS", {"cpu": 200 * 64})
