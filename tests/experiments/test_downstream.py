@@ -9,10 +9,13 @@ import torch
 from transformer_zoo.data.labelled_data import LabelledDataConfig
 from transformer_zoo.data.pocket_data import PocketDataConfig
 from transformer_zoo.errors import ConfigError
+from transformer_zoo.evaluation.base import FineTuning
 from transformer_zoo.evaluation.fine_tune import FineTuneConfig
 from transformer_zoo.evaluation.probe import ProbeConfig
+from transformer_zoo.experiments import run as runs
 from transformer_zoo.experiments.compose import experiment
 from transformer_zoo.experiments.run import evaluate_run, load_run, train
+from transformer_zoo.objectives.classes import TaggingConfig
 
 SMALL = (
     *("model/size=tiny", "model.d_model=64", "model.n_heads=2", "model.d_ff=128", "model.dropout=0", "model.attention.dropout=0"),
@@ -77,7 +80,14 @@ def test_fine_tuning_beats_the_majority_and_leaves_the_run_alone(trained: Path, 
 
 
 def test_fine_tuning_begins_with_the_weights_that_are_evaluated(trained: Path):
-    """At a learning rate of next to nothing and twice: the same figures, which differ for another seed of the head."""
+    """At a learning rate of next to nothing the body stays what it was, and twice the figures are the same."""
+    wanted = FineTuning(data=TOPICS, objective=TaggingConfig(), steps=1, batch_size=8, lr=1e-12, seed=0)
+    tuned, _ = runs._fine_tuned(load_run(trained), wanted)
+    own = dict(load_run(trained).model.named_parameters())
+    body = {name: parameter for name, parameter in tuned.named_parameters() if "heads" not in name}
+    assert body
+    for name, parameter in body.items():
+        assert torch.allclose(parameter, own[name], rtol=0, atol=1e-9), name
     settings = FineTuneConfig(data=TOPICS, task="tagging", steps=1, lr=1e-12, max_samples=100)
     first, second = (evaluate_run(trained, settings)["metrics"] for _ in range(2))
     assert first == second

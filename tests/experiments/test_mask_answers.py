@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from transformer_zoo.experiments.grids import grid_section, grids, shades
@@ -58,7 +59,8 @@ def test_a_difference_is_told_with_its_interval_and_judged() -> None:
     text = conclusion(grid)
     assert "Evaluated at 15%, objective.mask_ratio=0.15 has the lowest mean loss (2.011)." in text, "the baseline itself is compared with nothing"
     assert "Evaluated at 40%, objective.mask_ratio=0.4 has the lowest mean loss" in text
-    assert "-0.498 nats against objective.mask_ratio=0.15 (95% interval ± 0.0062 over 3 pairs: beyond chance)" in text
+    assert "-0.498 against objective.mask_ratio=0.15 (± 0.0089 over 3 pairs: beyond chance)" in text
+    assert "Intervals are 95% for all comparisons with the baseline together" in text
     assert "Which group is best depends on the ratio it is evaluated at" in text
 
 
@@ -71,6 +73,23 @@ def test_a_difference_that_chance_explains_is_called_so() -> None:
     assert grid is not None
     assert "within chance" in conclusion(grid)
     assert "beyond chance" not in conclusion(grid)
+
+
+def test_equal_groups_are_seldom_told_apart_however_many_there_are() -> None:
+    """The best of seven looks better than one of them; what is told allows for that."""
+    draws = np.random.default_rng(0)
+    apart = 0
+    for _ in range(200):
+        ratios = (0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8)
+        equal = [Group(label=str(ratio), runs=[run(ratio, seed, {0.15: 2.0 + float(draws.normal(0, 0.1))}) for seed in range(3)]) for ratio in ratios]
+        for group in equal:
+            for one in group.runs:
+                final = one.summary["metrics"]["final"]
+                final["validation/mask_grid/0.15/loss"] -= 0.01 * one.seed * (1 + one.config["objective.mask_ratio"])  # no effect of the ratio
+        grid = grid_to_compare(equal)
+        assert grid is not None
+        apart += "beyond chance" in conclusion(grid)
+    assert apart <= 14
 
 
 def test_single_runs_conclude_nothing() -> None:
@@ -95,6 +114,9 @@ def test_sizes_are_lines_over_the_ratio() -> None:
         ("model/size=tiny", [0.15, 0.4]),
         ("model/size=mini", [0.15, 0.4]),
     ]
+    text = conclusion(grid)
+    assert "With model/size=mini, Evaluated at 40%, objective.mask_ratio=0.4 model/size=mini has the lowest mean" in text
+    assert "-0.5 against objective.mask_ratio=0.15 model/size=mini (one pair" in text, "each size has a baseline of its own"
 
 
 def test_scores_measured_after_the_end_are_drawn_and_judged() -> None:

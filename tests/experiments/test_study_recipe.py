@@ -46,7 +46,12 @@ LOSS = Measurement(words=["evaluation=loss"], score="validation/probe/accuracy")
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_study_composes(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_study_composes(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("TRANSFORMER_ZOO_DATA", str(tmp_path))
+    for folder in ("sst2", "wnut17"):
+        (tmp_path / folder).mkdir()
+        for split in ("train", "validation"):
+            (tmp_path / folder / f"{split}.jsonl").touch()
     assert main(["ablate", f"study={name}", "seeds=1", "--plan", "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)
     recipe = study_recipe(name)
@@ -75,6 +80,42 @@ def test_a_setting_typed_with_one_value_is_varied_no_more(capsys: pytest.Capture
     assert [run["label"] for run in json.loads(capsys.readouterr().out)["runs"]] == ["model/size=tiny", "model/size=mini"]
 
 
+def test_a_budget_that_is_typed_takes_the_place_of_the_study_s() -> None:
+    overrides = ["training.tokens=3000", "training.seconds=null", "model=bert"]
+    assert without(overrides, ["training.steps=2"]) == ["model=bert"]
+
+
+def test_files_of_a_measurement_that_are_not_there_are_told_before_anything_is_trained(tmp_path: Path) -> None:
+    words = ["evaluation=probe", "evaluation/data=labelled", f"evaluation.data.train={tmp_path / 'nowhere.jsonl'}"]
+    with pytest.raises(ConfigError, match=r"measurement reviews: .*nowhere\.jsonl"):
+        ablate({"model.dropout": ["0.1"]}, ["model=gpt2"], measurements={"reviews": Measurement(words=words)}, folder=tmp_path / "s", train=trained)
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_measurement_that_failed_is_named_beside_the_finished_run(tmp_path: Path) -> None:
+    wrong = {"reviews": Measurement(words=["evaluation=loss"], score="validation/bleu")}
+    ablate({"model.dropout": ["0.1"]}, ["model=gpt2"], measurements=wrong, folder=tmp_path, train=trained, measure=Measured())
+    assert "Not measured, model.dropout=0.1 seed 0: measurement reviews: score=validation/bleu" in (tmp_path / "summary.md").read_text()
+
+
+def test_a_run_that_ended_before_its_final_evaluation_goes_on(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def train(config: ExperimentConfig, overrides: Sequence[str]) -> None:
+        asked.append(str(config.run_dir))
+        trained(config, overrides)
+
+    given: Any = {"folder": tmp_path, "train": train}
+    masked = ["model=bert", "objective=mlm"]
+    ablate({"model.dropout": ["0.1"]}, masked, **given)
+    ablate({"model.dropout": ["0.1"]}, masked, **given)
+    assert len(asked) == 2, "its summary tells of no grid"
+    summary = Path(asked[0]) / "summary.json"
+    summary.write_text(json.dumps(json.loads(summary.read_text()) | {"final_evaluation": "mask_grid"}))
+    ablate({"model.dropout": ["0.1"]}, masked, **given)
+    assert len(asked) == 2
+
+
 def test_without_drops_what_is_typed_anew() -> None:
     assert without(["model=bert", "+a.b=1", "c=2"], ["a.b=3", "d=4"]) == ["model=bert", "c=2"]
 
@@ -84,6 +125,7 @@ def test_without_drops_what_is_typed_anew() -> None:
     [
         (None, "study has no 'mine'"),
         ("values: {a: [1]}\nseed: 2\n", "mine.yaml: seed: the configuration has no setting 'seed'; did you mean seeds?"),
+        ("values: {a: 5}\n", "mine.yaml: values.a: expected a list of text, got 5"),
         ("values: [a]\n", "mine.yaml: values: expected named parts (a mapping), got a list of 1"),
         ("values: {a: [1\n", "mine.yaml: not readable as YAML"),
     ],

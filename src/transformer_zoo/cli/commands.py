@@ -111,7 +111,7 @@ COMMANDS = {
             "vary settings of one experiment",
             "key=A,B,… | study=NAME [seeds=N] [key=value …]",
             "Trains every combination of the settings that have several values, with every seed; a finished run is never repeated. A study has its\n"
-            "own settings and measurements (`transformer-zoo list study`); what is typed beside it wins.",
+            "own settings and measurements (`transformer-zoo list study`); what is typed beside it wins, key by key.",
             (
                 "ablate objective.mask_ratio=0.15,0.3,0.4 seeds=3",
                 "ablate study=mask_ratio model/size=tiny,mini",

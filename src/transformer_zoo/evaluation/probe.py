@@ -169,7 +169,8 @@ class ProbeEvaluation(Evaluation):
         """Rows as the run was trained on; `ordinary` [B,T] are the tokens of the text itself."""
         assert isinstance(batch, TokenBatch)
         inputs = batch.sequence()
-        specials = torch.tensor(self.annotated.module.vocabulary.specials.ids())
+        known = self.annotated.module.vocabulary.specials
+        specials = torch.tensor([token for token in known.ids() if token != known.unknown])  # an unknown word is a word
         ordinary = batch.valid & ~torch.isin(batch.token_ids, specials)  # [B,T]
         classes = self.annotated.classes(batch)
         if not self.begins:

@@ -173,22 +173,25 @@ def describe(config: ExperimentConfig, *, vocab_size: int | None = None) -> Desc
 # --- operations ---------------------------------------------------------------------------------------------------------------------
 
 
-def training_operations(config: ExperimentConfig, *, vocab_size: int, n_classes: int | None, tokens: int) -> float | None:
-    """Floating-point operations of training on so many tokens: three times the forward's on full rows, as torch counts them for the very model.
-    Scores over the vocabulary count where a target is predicted; the optimiser is left out. None where the operations depend on values of the
-    batch (Longformer's global tokens), which a model without memory has not."""
+def operations_of_training(config: ExperimentConfig, *, vocab_size: int, n_classes: int | None, tokens: int) -> float | None:
+    """Floating-point operations of training on so many tokens: three times the forward's on full rows, as torch counts them for the very model; of
+    objectives that take turns by their shares. Scores over the vocabulary count where a target is predicted; the optimiser is left out. None where
+    the operations depend on values of the batch (Longformer's global tokens), which a model without memory has not."""
     objective = config.objective.build(vocabulary=made_up_vocabulary(config.objective, vocab_size), n_classes=n_classes)
     model = assemble.build_on_meta(config.model, vocab_size, objective.needs().heads).eval()
     length = config.data.sequence_length
-    n_rows = -(-ROW_TOKENS // length)
-    example = objective.prepare(made_up_batch(objective.needs(), n_rows, length))
-    try:
-        forward = count_operations(model, example.to("meta", non_blocking=False).inputs)[""]
-    except RuntimeError as error:
-        if "meta tensor" not in str(error):
-            raise
-        return None
-    return TRAINING_PASSES * forward / example.tokens * tokens
+    batch = made_up_batch(objective.needs(), -(-ROW_TOKENS // length), length)
+    operations = n_read = 0.0
+    for view, share in zip(objective.views(), objective.shares_of_views(), strict=True):
+        example = view.prepare(batch)
+        try:
+            operations += share * count_operations(model, example.to("meta", non_blocking=False).inputs)[""]
+        except RuntimeError as error:
+            if "meta tensor" not in str(error):
+                raise
+            return None
+        n_read += share * example.tokens
+    return TRAINING_PASSES * operations / n_read * tokens
 
 
 def made_up_vocabulary(objective: ObjectiveConfig, size: int) -> Vocabulary:

@@ -43,7 +43,7 @@ class Grid:
     @property
     def same_masks(self) -> bool:
         """Whether all runs were asked for the same tokens, by the hashes that they kept; what cannot be known counts as no."""
-        runs = [run for group in self.groups for run in group.finished]
+        runs = [run for group in self.groups for run in group.finished if _ratios(run.final(), self.split)]
         told = [tuple((run.summary.get("notes") or {}).get(self.metric(ratio, "positions_sha256")) for ratio in self.ratios) for run in runs]
         return len(set(told)) == 1 and None not in told[0]
 

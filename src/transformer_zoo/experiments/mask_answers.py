@@ -5,13 +5,14 @@ It stands in any report with a grid of several groups; nothing else about the ru
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 from transformer_zoo.experiments.grids import Grid, grids
 from transformer_zoo.experiments.results import Group, differing_keys, higher_is_better, mean_and_deviation
-from transformer_zoo.experiments.statistics import paired
+from transformer_zoo.experiments.statistics import LEVEL, paired
 from transformer_zoo.experiments.svg import Series, line_chart
 
 BASELINE = 0.15
@@ -101,54 +102,69 @@ def _mean(values: Sequence[float]) -> float:
 # --- in words -----------------------------------------------------------------------------------------------------------------------------
 
 
+CHANCE = "Intervals are 95% for all comparisons with the baseline together (Bonferroni)."
+REACH = "This holds for this model, this text and this budget; losses at a ratio are not scores of a task, and longer training may change the order."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """Groups that are compared with one of them."""
+
+    groups: Sequence[Group]
+    baseline: Group
+    n_comparisons: int
+    """By which the level of intervals is corrected."""
+
+
 def conclusion(grid: Grid) -> str:
-    """What the grid and the scores allow to say, in one paragraph: the best of each column, and whether it beats the baseline beyond chance."""
-    base = _baseline(grid)
-    sentences = []
-    for ratio in grid.ratios:
-        winner, metric = _best(grid, ratio), grid.metric(ratio, "loss")
-        sentence = f"Evaluated at {_percent(ratio)}, {winner.label} has the lowest mean loss ({_mean(winner.values(metric)):.4g})"
-        sentences.append(sentence + _against(_by_seed(base, metric), _by_seed(winner, metric), base.label, winner is base, "nats") + ".")
-    for name in dict.fromkeys(name for group in grid.groups for run in group.finished for name in run.measured_scores()):
-        sign = -1 if higher_is_better(name) else 1
-        told = {id(group): _mean(group.values(name)) for group in grid.groups}
-        winner = min(grid.groups, key=lambda group: sign * told[id(group)] if math.isfinite(told[id(group)]) else math.inf)
-        against = _against(_by_seed(base, name), _by_seed(winner, name), base.label, winner is base, "")
-        sentences.append(f"In {name}, {winner.label} is best ({told[id(winner)]:.4g}){against}.")
-    fewest = min(len(group.finished) for group in grid.groups)
-    if fewest == 1:
-        sentences.append("With one run in a group nothing is known of chance: no difference here is more than an observation.")
-    if len({_best(grid, ratio).label for ratio in grid.ratios}) > 1:
-        sentences.append("Which group is best depends on the ratio it is evaluated at, so a loss at one ratio alone answers nothing.")
-    sentences.append(
-        "This holds for this model, this text and this budget; losses at a ratio are not scores of a task, and longer training may change the order."
-    )
-    return " ".join(sentences)
-
-
-def _best(grid: Grid, ratio: str) -> Group:
-    """The group with the lowest mean loss at a ratio."""
-    return min(grid.groups, key=lambda group: _mean(group.values(grid.metric(ratio, "loss"))))
-
-
-def _baseline(grid: Grid) -> Group:
-    """The group trained at 15% where there is one, else the first."""
+    """What the grid and the scores allow to say, in one paragraph: where groups differ in the ratio of training alone, the best of each column,
+    and whether it beats the baseline beyond chance."""
     found = trained_at(grid)
-    points = found[1][0][1] if found else []
-    return next((group for ratio, group in points if math.isclose(ratio, BASELINE)), grid.groups[0])
+    families = [(name, [group for _, group in points]) for name, points in found[1]] if found else [("", list(grid.groups))]
+    scores = list(dict.fromkeys(name for group in grid.groups for run in group.finished for name in run.measured_scores()))
+    metrics = {f"Evaluated at {_percent(ratio)}": grid.metric(ratio, "loss") for ratio in grid.ratios} | {f"In {name}": name for name in scores}
+    sentences = []
+    for name, groups in families:
+        family = Family(groups=groups, baseline=_baseline(found, groups), n_comparisons=(len(groups) - 1) * len(metrics))
+        sentences += [f"{f'With {name}, ' if name else ''}{_told(family, where, metric)}" for where, metric in metrics.items()]
+    sentences.append(CHANCE)
+    if min(len(group.finished) for group in grid.groups) == 1:
+        sentences.append("With one run in a group nothing is known of chance: no difference here is more than an observation.")
+    if any(len({id(_best(groups, grid.metric(ratio, "loss"))) for ratio in grid.ratios}) > 1 for _, groups in families):
+        sentences.append("Which group is best depends on the ratio it is evaluated at, so a loss at one ratio alone answers nothing.")
+    return " ".join([*sentences, REACH])
 
 
-def _against(base: Mapping[Any, float], winner: Mapping[Any, float], label: str, same: bool, unit: str) -> str:
-    if same:
-        return ""
-    difference = paired(base, winner)
+def _told(family: Family, where: str, metric: str) -> str:
+    """One sentence: the best group in a metric, and its difference to the baseline."""
+    winner, base = _best(family.groups, metric), family.baseline
+    value = _mean(winner.values(metric))
+    if not math.isfinite(value):
+        return f"{where}, nothing was measured."
+    head = f"{where}, {winner.label} {'is best' if higher_is_better(metric) else 'has the lowest mean'} ({value:.4g})"
+    if winner is base:
+        return f"{head}."
+    difference = paired(_by_seed(base, metric), _by_seed(winner, metric), 1 - (1 - LEVEL) / max(1, family.n_comparisons))
     if difference is None:
-        return f"; no seed was trained both so and with {label}"
-    amount = f"{difference.mean:+.3g}{' ' + unit if unit else ''} against {label}"
+        return f"{head}; no seed was trained both so and with {base.label}."
+    amount = f"{difference.mean:+.3g} against {base.label}"
     if difference.half is None:
-        return f", {amount} (one pair of runs: no interval)"
+        return f"{head}, {amount} (one pair of runs: no interval)."
     verdict = "beyond chance" if difference.beyond_chance else "within chance"
-    return f", {amount} (95% interval ± {difference.half:.2g} over {difference.n} pairs: {verdict})"
+    return f"{head}, {amount} (± {difference.half:.2g} over {difference.n} pairs: {verdict})."
+
+
+def _best(groups: Sequence[Group], metric: str) -> Group:
+    """The group with the best mean; groups that were not measured come last."""
+    sign = -1 if higher_is_better(metric) else 1
+    means = {id(group): _mean(group.values(metric)) for group in groups}
+    return min(groups, key=lambda group: sign * means[id(group)] if math.isfinite(means[id(group)]) else math.inf)
+
+
+def _baseline(found: Any, groups: Sequence[Group]) -> Group:
+    """The group trained at 15% where there is one, else the first."""
+    points = [point for _, line in found[1] for point in line] if found else []
+    return next((group for ratio, group in points if group in groups and math.isclose(ratio, BASELINE)), groups[0])
 
 
 def _percent(ratio: str) -> str:

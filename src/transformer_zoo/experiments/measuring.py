@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformer_zoo.errors import ConfigError
+from transformer_zoo.data.rows import FileDataConfig
+from transformer_zoo.errors import ConfigError, DataError
 from transformer_zoo.experiments.results import MEASURED, read_run
 from transformer_zoo.settings import Config
 
@@ -40,9 +41,13 @@ class Measuring:
         found = []
         for name, measurement in self._measurements.items():
             try:
-                _settings(measurement)
+                data = getattr(_settings(measurement).evaluation, "data", None)
+                if isinstance(data, FileDataConfig):
+                    data.files()  # so that files which are not there are named before anything is trained
             except ConfigError as error:
                 found += [f"measurement {name}: {problem}" for problem in error.problems]
+            except DataError as error:
+                found.append(f"measurement {name}: {error}")
         return found
 
     def measure(self, run: Path) -> None:
@@ -53,7 +58,11 @@ class Measuring:
         """
         for name, measurement in self._measurements.items():
             path = run / MEASURED / f"{name}.json"
-            if _words_of(path) == measurement.words or measurement.only_data not in (None, _data_of(run)):
+            if measurement.only_data not in (None, _data_of(run)):
+                logger.info("%s: %s is not measured, since it needs data=%s", run.name, name, measurement.only_data)
+                continue
+            kept = _kept(path)
+            if kept.get("words") == measurement.words and kept.get("score") == measurement.score:
                 continue
             logger.info("%s: measuring %s", run.name, name)
             found = self._measure(run, _settings(measurement))
@@ -66,12 +75,13 @@ class Measuring:
             temporary.replace(path)
 
 
-def _words_of(path: Path) -> list[str] | None:
+def _kept(path: Path) -> dict[str, Any]:
+    """What a measurement left; nothing where it was not made or is damaged."""
     try:
-        words: list[str] = json.loads(path.read_text(encoding="utf-8"))["words"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # not measured yet, or half written
-    return words
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def _data_of(run: Path) -> str:

@@ -98,6 +98,7 @@ def fairness(groups: Sequence[Group]) -> list[str]:
             if any(key.split(".")[0] == section for key in differing):
                 notes.append(f"The groups differ in {section}: {consequence}.")
         notes += _kernel_notes(finished)
+    notes += [f"Not measured, {run.label} seed {run.seed}: {run.failure}." for group in groups for run in group.finished if run.failure]
     if any(len(group.finished) == 1 for group in groups):
         notes.append("A group with one run says nothing about spread (n=1, no spread); train more seeds before trusting a difference.")
     return notes

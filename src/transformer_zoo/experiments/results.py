@@ -19,6 +19,8 @@ RUN_FILES = ("status.json", "config.yaml", "metrics.jsonl")
 STUDY_FILE = "study.yaml"
 MEASURED = "measured"
 """Folder of a run with what was measured after its end, one JSON file for each measurement."""
+FINAL_EVALUATION = "final_evaluation"
+"""Key of `summary.json`: the evaluation that was made at the end; not there before it."""
 ATTENTION_KERNELS = "attention_kernels"
 """Key of `environment.json`: which kernels attention ran by in the first step, one entry for layers that ran alike."""
 COMPILATION = "compilation"
@@ -42,6 +44,8 @@ class RunRecord:
     summary: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
+    failure: str = ""
+    """What went wrong with a cell of a study; a finished run may have failed in a measurement."""
     measured: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Measurements made after the end, by name: `metrics`, `notes`, and the `score` that stands for them."""
 
@@ -239,8 +243,9 @@ def _planned(study: Path) -> list[RunRecord]:
             record.config = {"seed": cell["seed"]}
         if record.status == "missing":
             record.reason = "not started"
-        if cell.get("failure") and record.status != "done":
-            record.status, record.reason = "failed", cell["failure"]
+        record.failure = cell.get("failure") or ""
+        if record.failure and record.status != "done":
+            record.status, record.reason = "failed", record.failure
         records.append(record)
     return records
 

@@ -27,7 +27,7 @@ from transformer_zoo.experiments.fine_tuning import fine_tuning
 from transformer_zoo.experiments.imported import is_imported
 from transformer_zoo.experiments.initial_weights import Start, open_start, start_from
 from transformer_zoo.experiments.loaded import LoadedModel, wants_of
-from transformer_zoo.experiments.results import ATTENTION_KERNELS, COMPILATION
+from transformer_zoo.experiments.results import ATTENTION_KERNELS, COMPILATION, FINAL_EVALUATION
 from transformer_zoo.experiments.safety import masked
 from transformer_zoo.experiments.texts import OwnTexts
 from transformer_zoo.interop.families import FAMILIES
@@ -144,12 +144,12 @@ class _Experiment:
 
     def _add_operations(self, summary: dict[str, Any]) -> None:
         """What training cost in floating-point operations, beside seconds, which depend on the machine."""
-        from transformer_zoo.experiments.describe import training_operations
+        from transformer_zoo.experiments.describe import operations_of_training
 
         if "flops" in summary:
             return  # the run was complete before
         n_classes = next((need.n_classes for need in self.objective.needs().heads.values() if need.n_classes), None)
-        summary["flops"] = training_operations(self.config, vocab_size=self.data.vocabulary.size, n_classes=n_classes, tokens=summary["tokens"])
+        summary["flops"] = operations_of_training(self.config, vocab_size=self.data.vocabulary.size, n_classes=n_classes, tokens=summary["tokens"])
         if self.world.is_main:
             self.run.write_json("summary.json", summary)
 
@@ -163,6 +163,7 @@ class _Experiment:
             message = f"stopped by {request} in the final evaluation; training is done and saved, the same command evaluates again"
             raise StoppedError(message, request.signal_number) from None
         summary["metrics"]["final"] |= report.metrics
+        summary[FINAL_EVALUATION] = kind_of(type(self.config.final_evaluation))
         if report.notes:
             summary["notes"] = report.notes
         if self.world.is_main:

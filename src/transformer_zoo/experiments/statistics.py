@@ -11,7 +11,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """The mean of differences, run for run, and half the width of its 95% interval (None with a single pair)."""
+    """The mean of differences, run for run, and half the width of its interval (None with a single pair)."""
 
     mean: float
     half: float | None
@@ -33,9 +33,9 @@ def half_width(values: Sequence[float], level: float = LEVEL) -> float | None:
     return critical * statistics.stdev(values) / math.sqrt(len(values))
 
 
-def paired(first: Mapping[Any, float], second: Mapping[Any, float]) -> Difference | None:
+def paired(first: Mapping[Any, float], second: Mapping[Any, float], level: float = LEVEL) -> Difference | None:
     """`second` minus `first`, each seed → value, over the seeds that both have; None where there is none."""
     differences = [second[seed] - first[seed] for seed in first if seed in second]
     if not differences:
         return None
-    return Difference(mean=statistics.fmean(differences), half=half_width(differences), n=len(differences))
+    return Difference(mean=statistics.fmean(differences), half=half_width(differences, level), n=len(differences))

@@ -23,7 +23,7 @@ from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.experiments.convert import to_dict
 from transformer_zoo.experiments.measuring import Measure, Measurement, Measuring
 from transformer_zoo.experiments.report import study_files
-from transformer_zoo.experiments.results import STUDY_FILE, flatten, is_identity, read_run
+from transformer_zoo.experiments.results import FINAL_EVALUATION, STUDY_FILE, flatten, is_identity, read_run
 
 logger = logging.getLogger(__name__)
 
@@ -282,8 +282,9 @@ def _run(study: Study, train: Train, compose: Compose, measuring: Measuring) -> 
 
 def _train_cell(path: Path, cell: Cell, title: str, train: Train, compose: Compose) -> None:
     """Trains one cell unless it is finished."""
-    status = read_run(path).status
-    if status == "done":
+    run = read_run(path)
+    status = run.status
+    if status == "done" and (cell.config.final_evaluation is None or FINAL_EVALUATION in run.summary):
         logger.info("%s: finished before", title)
         return
     if status in {"failed", "unreadable"}:

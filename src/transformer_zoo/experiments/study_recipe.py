@@ -13,8 +13,11 @@ from transformer_zoo.experiments.convert import from_dict
 from transformer_zoo.experiments.hints import did_you_mean
 from transformer_zoo.experiments.measuring import Measurement
 from transformer_zoo.settings import Config, PositiveInt
+from transformer_zoo.training.settings import BUDGETS
 
 GROUP = "study"
+BUDGET_KEYS = {f"training.{name}" for name in BUDGETS}
+"""Of which a run has one."""
 
 
 @dataclass(kw_only=True)
@@ -57,7 +60,7 @@ def study_recipe(name: str, config_dirs: Sequence[str | Path] = ()) -> StudyReci
 def _as_text(data: Any) -> Any:
     """Values of settings as somebody would type them: YAML has read 0.15 as a number."""
     if isinstance(data, dict) and isinstance(data.get("values"), dict):
-        return data | {"values": {key: [_typed(value) for value in values] for key, values in data["values"].items() if isinstance(values, list)}}
+        return data | {"values": {key: list(map(_typed, found)) if isinstance(found, list) else found for key, found in data["values"].items()}}
     return data
 
 
@@ -66,8 +69,10 @@ def _typed(value: Any) -> str:
 
 
 def without(overrides: Sequence[str], typed: Sequence[str]) -> list[str]:
-    """The overrides of a study that nobody has typed anew."""
+    """The overrides of a study that nobody has typed anew; a budget that is typed takes the place of the study's."""
     keys = {key_of(word) for word in typed}
+    if keys & BUDGET_KEYS:
+        keys |= BUDGET_KEYS
     return [word for word in overrides if key_of(word) not in keys]
 
 

@@ -72,6 +72,10 @@ class Objective(ABC):
         """What is measured on held-out samples, one after another on all of them: the objective itself, unless it is several that take turns."""
         return [self]
 
+    def shares_of_views(self) -> Sequence[float]:
+        """Which share of the training batches each view is given."""
+        return [1.0]
+
     @property
     def held_out_weights(self) -> dict[str, float]:
         """By held-out loss term: the held-out loss is Σ weight · mean of each."""

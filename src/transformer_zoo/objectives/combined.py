@@ -1,11 +1,24 @@
 """Several objectives on the same batch, weighted."""
 
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 from transformer_zoo.objectives.base import Objective, ObjectiveConfig
 from transformer_zoo.objectives.classes import NextSentenceConfig, SentenceOrderConfig
 from transformer_zoo.objectives.masked_lm import MaskedLMConfig
-from transformer_zoo.records import Batch, Example, LossReport, MetricReport, ModelOutput, Needs, PairBatch, SequenceInputs, TextBatch, Vocabulary
+from transformer_zoo.records import (
+    Batch,
+    Example,
+    Inputs,
+    LossReport,
+    MetricReport,
+    ModelOutput,
+    Needs,
+    PairBatch,
+    SequenceInputs,
+    TextBatch,
+    Vocabulary,
+)
 from transformer_zoo.settings import NonNegativeFloat
 
 
@@ -34,11 +47,21 @@ class CombinedConfig(ObjectiveConfig):
         ]
         return problems + shared_problems({name: part.needs() for name, part in self.parts.items()})
 
+    def fitted(self, accepts: type[Inputs]) -> Self:
+        return replace(self, parts={name: part.fitted(accepts) for name, part in self.parts.items()})
+
     def needs(self) -> Needs:
         return shared_needs([part.needs() for part in self.parts.values()])
 
+    def longest(self, sequence_length: int) -> int:
+        return max(part.longest(sequence_length) for part in self.parts.values())
+
     def row_problems(self, sequence_length: int) -> list[str]:
-        return [problem for part in self.parts.values() for problem in part.row_problems(sequence_length)]
+        return [
+            problem.replace("objective.", f"objective.parts.{name}.")
+            for name, part in self.parts.items()
+            for problem in part.row_problems(sequence_length)
+        ]
 
     def vocabulary_problems(self, vocabulary: Vocabulary) -> list[str]:
         return [problem for part in self.parts.values() for problem in part.vocabulary_problems(vocabulary)]
@@ -55,6 +78,9 @@ class MaskedPairsConfig(MaskedLMConfig):
     nsp_weight: NonNegativeFloat = 1.0
     """Weight of the next-sentence term beside the masked term's 1."""
 
+    def problems(self) -> list[str]:
+        return [*super().problems(), *pair_problems(self)]
+
     def needs(self) -> Needs:
         return shared_needs([super().needs(), NextSentenceConfig().needs()])
 
@@ -70,12 +96,23 @@ class MaskedOrderConfig(MaskedLMConfig):
     sop_weight: NonNegativeFloat = 1.0
     """Weight of the sentence-order term beside the masked term's 1."""
 
+    def problems(self) -> list[str]:
+        return [*super().problems(), *pair_problems(self)]
+
     def needs(self) -> Needs:
         return shared_needs([super().needs(), SentenceOrderConfig().needs()])
 
     def build(self, *, vocabulary: Vocabulary, n_classes: int | None = None) -> Objective:
         parts = {"mlm": super().build(vocabulary=vocabulary), "sop": SentenceOrderConfig().build(vocabulary=vocabulary)}
         return Combined(parts, {"mlm": 1.0, "sop": self.sop_weight})
+
+
+def pair_problems(config: MaskedLMConfig) -> list[str]:
+    """Why masks cannot be drawn on pairs of segments."""
+    batch = MaskedLMConfig.needs(config).batch
+    if batch is TextBatch:
+        return []
+    return [f"unit reads {batch.__name__}, which holds no pairs of segments: choose objective=mlm, or another objective/unit such as whole_word"]
 
 
 class Combined(Objective):

@@ -180,6 +180,9 @@ class Mixture(Objective):
     def views(self) -> list[Objective]:
         return [PartOfMixture(self, name) for name in self.parts]
 
+    def shares_of_views(self) -> list[float]:
+        return list(self.shares.values())
+
     @property
     def held_out_weights(self) -> dict[str, float]:
         return self._held_out_weights

@@ -116,8 +116,5 @@ class UniformRatioConfig(RatioScheduleConfig):
     def ratios(self, final: float, rows: Rows) -> np.ndarray:
         return self.low + (self.high - self.low) * uniform(rows, "mask: ratio", 1)[:, 0]
 
-    def at(self, final: float, progress: np.ndarray) -> np.ndarray:
-        return np.full(np.shape(progress), (self.low + self.high) / 2)
-
     def bounds(self, final: float) -> tuple[float, float]:
         return self.low, self.high

@@ -49,7 +49,7 @@ class MaskSampler:
         self.maskable = Maskable(vocabulary)
         self.unit = config.unit.build(vocabulary)
         self._special = np.zeros(vocabulary.size, dtype=bool)
-        self._special[[i for i in vocabulary.specials.ids() if i != vocabulary.specials.unknown]] = True
+        self._special[[i for i in (*vocabulary.specials.ids(), *vocabulary.sentinels) if i != vocabulary.specials.unknown]] = True
 
     def __call__(self, batch: TokenBatch, *, training: bool) -> Masked:
         """Choose and show."""
@@ -69,7 +69,8 @@ class MaskSampler:
         prediction = ratios if config.prediction_rate is None else np.full_like(ratios, config.prediction_rate)
         predicted = hidden = order.first(order.rounded(self._counts(order, n_ordinary, prediction), config.max_predictions))
         if not np.array_equal(corruption, prediction):
-            hidden = order.first(order.rounded(self._counts(order, n_ordinary, corruption), None))
+            more = order.first(order.rounded(self._counts(order, n_ordinary, corruption), None))
+            hidden = np.where((corruption == prediction)[:, None], predicted, more)  # a row's mask is its own affair
         return Choice(hidden=hidden, predicted=predicted, ratios=corruption, n_ordinary=n_ordinary)
 
     def _rows(self, rows: Rows) -> Rows:
