@@ -50,13 +50,13 @@ def test_operations_are_those_of_matrix_products() -> None:
 
 def test_training_costs_three_forwards_for_every_token_read() -> None:
     per_token = described("model=gpt2", *TINY).operations_per_token
-    config = experiment(["model=gpt2", *TINY])
+    config = compose.experiment(["model=gpt2", *TINY])
     assert operations_of_training(config, vocab_size=100, n_classes=None, tokens=500) == pytest.approx(3 * per_token * 500)
 
 
 def test_objectives_that_take_turns_cost_by_their_shares() -> None:
     def operations(*overrides: str) -> float:
-        config = experiment(["model=gpt2", *TINY, *overrides])
+        config = compose.experiment(["model=gpt2", *TINY, *overrides])
         found = operations_of_training(config, vocab_size=100, n_classes=None, tokens=500)
         assert found is not None
         return found
@@ -69,7 +69,7 @@ def test_objectives_that_take_turns_cost_by_their_shares() -> None:
 
 
 def test_operations_that_hang_on_the_batch_are_not_guessed() -> None:
-    config = experiment(["model=longformer", *TINY, "objective=classification", "model.attention.window=4"])
+    config = compose.experiment(["model=longformer", *TINY, "objective=classification", "model.attention.window=4"])
     assert operations_of_training(config, vocab_size=100, n_classes=2, tokens=500) is None
 
 

@@ -57,9 +57,9 @@ def test_a_difference_is_told_with_its_interval_and_judged() -> None:
     grid = grid_to_compare(groups(3))
     assert grid is not None
     text = conclusion(grid)
-    assert "Evaluated at 15%, objective.mask_ratio=0.15 has the lowest mean loss (2.011)." in text, "the baseline itself is compared with nothing"
-    assert "Evaluated at 40%, objective.mask_ratio=0.4 has the lowest mean loss" in text
-    assert "-0.498 against objective.mask_ratio=0.15 (± 0.0089 over 3 pairs: beyond chance)" in text
+    assert "Evaluated at 15%, objective.mask_ratio=0.15 has the lowest mean (2.011)." in text, "the baseline itself is compared with nothing"
+    assert "Evaluated at 40%, objective.mask_ratio=0.4 has the lowest mean (2.514)" in text
+    assert "-0.498 against objective.mask_ratio=0.15 (± 0.009 over 3 pairs: beyond chance)" in text
     assert "Intervals are 95% for all comparisons with the baseline together" in text
     assert "Which group is best depends on the ratio it is evaluated at" in text
 

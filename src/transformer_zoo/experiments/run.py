@@ -163,7 +163,9 @@ class _Experiment:
             message = f"stopped by {request} in the final evaluation; training is done and saved, the same command evaluates again"
             raise StoppedError(message, request.signal_number) from None
         summary["metrics"]["final"] |= report.metrics
-        summary[FINAL_EVALUATION] = kind_of(type(self.config.final_evaluation))
+        chosen = self.config.final_evaluation
+        assert chosen is not None
+        summary[FINAL_EVALUATION] = kind_of(type(chosen))
         if report.notes:
             summary["notes"] = report.notes
         if self.world.is_main:
