@@ -22,7 +22,7 @@ import torch
 
 from transformer_zoo.benchmark.growing import BASE, CURVES, UNITS, Curve, exponent, measure
 from transformer_zoo.benchmark.running import machine
-from transformer_zoo.experiments.svg import Series, figure, line_chart
+from transformer_zoo.reports.svg import Series, figure, line_chart
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "growth.json"

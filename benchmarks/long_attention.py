@@ -24,7 +24,6 @@ import torch
 from torch import Tensor, nn
 
 from transformer_zoo.experiments.compose import recipe
-from transformer_zoo.experiments.svg import Series, figure, line_chart
 from transformer_zoo.layers.attention.base import Attention, AttentionConfig
 from transformer_zoo.layers.attention.bigbird import BigBirdConfig, BigBirdMask
 from transformer_zoo.layers.attention.kernels import SDPAConfig, SDPAKernel
@@ -35,6 +34,7 @@ from transformer_zoo.layers.masks import Mask, MaskOperands
 from transformer_zoo.layers.norms import NoNormConfig
 from transformer_zoo.layers.positions import Site
 from transformer_zoo.records import SequenceInputs
+from transformer_zoo.reports.svg import Series, figure, line_chart
 from transformer_zoo.training.environment import environment
 
 ROOT = Path(__file__).parents[1]

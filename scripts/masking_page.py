@@ -4,11 +4,11 @@
 import sys
 from pathlib import Path
 
-from transformer_zoo.experiments.grids import Grid
-from transformer_zoo.experiments.mask_answers import answers_md, grid_to_compare, trained_at
 from transformer_zoo.experiments.results import Group, find_runs, group_runs, mean_and_deviation
-from transformer_zoo.experiments.svg import Series, figure, line_chart
-from transformer_zoo.experiments.tables import size_text, spread_text
+from transformer_zoo.reports.grids import Grid
+from transformer_zoo.reports.mask_answers import answers_md, grid_to_compare, trained_at
+from transformer_zoo.reports.svg import Series, figure, line_chart
+from transformer_zoo.reports.tables import size_text, spread_text
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "masking.md"

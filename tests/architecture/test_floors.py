@@ -25,10 +25,12 @@ SEES = {
     "evaluation": GROUND | LOWER | {"generation", "training", "interop"},
     "experiments": GROUND | LOWER | {"generation", "training", "interop", "evaluation"},
     "benchmark": GROUND | LOWER | {"generation", "training", "interop", "evaluation", "experiments"},
-    "cli": GROUND | LOWER | {"generation", "training", "interop", "evaluation", "experiments", "benchmark"},
+    "reports": GROUND | {"experiments"},
+    "studies": GROUND | LOWER | {"generation", "training", "interop", "evaluation", "experiments", "reports"},
+    "cli": GROUND | LOWER | {"generation", "training", "interop", "evaluation", "experiments", "benchmark", "reports", "studies"},
     **dict.fromkeys(GROUND, GROUND),
     # The package's own face and `python -m`: they only forward, and lazily.
-    "__init__": GROUND | {"experiments", "cli"},
+    "__init__": GROUND | {"experiments", "reports", "studies", "cli"},
     "__main__": {"cli"},
 }
 """What each floor may import, besides itself."""
@@ -44,6 +46,9 @@ ALLOWED_IN = {
     "accelerate": ("benchmark",),
     "sacrebleu": ("evaluation",),
     "sklearn": ("evaluation",),
+    "optuna": ("studies",),
+    "submitit": ("studies",),
+    "pandas": ("reports",),
 }
 """Libraries that stand in one place only (a module, or a package and what is below it)."""
 
@@ -60,6 +65,8 @@ LAZY = {
     "sklearn",
     "pandas",
     "rich",
+    "optuna",
+    "submitit",
 }
 """Libraries that are slow to import: only inside functions."""
 

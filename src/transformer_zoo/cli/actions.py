@@ -130,7 +130,7 @@ def tokenizer(arguments: Arguments) -> int:
 
 def demo(arguments: Arguments) -> int:
     """The three small models of the demonstration."""
-    from transformer_zoo.experiments.demo import demo as show
+    from transformer_zoo.studies.demo import demo as show
 
     output = Path(arguments.take("output") or "demo")
     print(show(output, partial(print, flush=True), arguments.words))

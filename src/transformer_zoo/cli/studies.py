@@ -14,7 +14,7 @@ _LATER = ("tune", "jobs")
 
 def compare(arguments: Arguments) -> int:
     """Several architectures under the same settings."""
-    from transformer_zoo.experiments import study
+    from transformer_zoo.studies import study
 
     models = arguments.take("model")
     if not models:
@@ -26,9 +26,9 @@ def compare(arguments: Arguments) -> int:
 
 def ablate(arguments: Arguments) -> int:
     """Settings of one experiment."""
-    from transformer_zoo.experiments import study
     from transformer_zoo.experiments.compose import factors
-    from transformer_zoo.experiments.study_recipe import StudyRecipe, key_of, study_recipe, without
+    from transformer_zoo.studies import study
+    from transformer_zoo.studies.recipe import StudyRecipe, key_of, study_recipe, without
 
     named = arguments.take("study")
     recipe = study_recipe(named, arguments.config_dirs) if named else StudyRecipe()
@@ -41,7 +41,7 @@ def ablate(arguments: Arguments) -> int:
 
 def report(arguments: Arguments) -> int:
     """Tables, plots and one HTML file from run folders."""
-    from transformer_zoo.experiments.report import report as write
+    from transformer_zoo.reports.report import report as write
 
     if not arguments.words:
         raise ConfigError("report: name run folders, studies, or folders of them, for example: transformer-zoo report runs")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from transformer_zoo.experiments.statistics import half_width, paired
+from transformer_zoo.reports.statistics import half_width, paired
 
 
 @pytest.mark.parametrize("n", [3, 5, 20])

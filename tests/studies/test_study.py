@@ -12,7 +12,8 @@ import yaml
 from transformer_zoo.errors import ConfigError, NumericError, StoppedError
 from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.experiments.convert import to_dict
-from transformer_zoo.experiments.study import ablate, compare, config_hash
+from transformer_zoo.studies.cells import config_hash
+from transformer_zoo.studies.study import ablate, compare
 
 
 class Trainer:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from transformer_zoo.experiments.page import table
 from transformer_zoo.experiments.results import Group, mean_and_deviation
-from transformer_zoo.experiments.svg import Series, line_chart
-from transformer_zoo.experiments.tables import spread_text
+from transformer_zoo.reports.page import table
+from transformer_zoo.reports.svg import Series, line_chart
+from transformer_zoo.reports.tables import spread_text
 
 NAME = "mask_grid"
 MEASURES = {"loss": "Loss (nats per hidden token)", "accuracy": "Accuracy", "bits_per_byte": "Bits per byte"}

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from pathlib import Path
 
-from transformer_zoo.experiments.grids import grid_md, grid_section
-from transformer_zoo.experiments.ledgers import ledger_md, ledger_section
-from transformer_zoo.experiments.mask_answers import answers_md, answers_section
-from transformer_zoo.experiments.page import page, table
 from transformer_zoo.experiments.results import AXES, Group, RunRecord, differing_keys, find_runs, group_runs, mean_and_deviation
-from transformer_zoo.experiments.svg import Interval, Series, dot_chart, line_chart
-from transformer_zoo.experiments.tables import (
+from transformer_zoo.reports.grids import grid_md, grid_section
+from transformer_zoo.reports.ledgers import ledger_md, ledger_section
+from transformer_zoo.reports.mask_answers import answers_md, answers_section
+from transformer_zoo.reports.page import page, table
+from transformer_zoo.reports.svg import Interval, Series, dot_chart, line_chart
+from transformer_zoo.reports.tables import (
     Row,
     best_rows,
     count_text,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from transformer_zoo.experiments.results import Group, RunRecord, differing_keys, higher_is_better, mean_and_deviation
-from transformer_zoo.experiments.svg import short_number
+from transformer_zoo.reports.svg import short_number
 
 NO_SPREAD = "n=1, no spread"
 FIRST = ("loss", "perplexity", "bits_per_byte")

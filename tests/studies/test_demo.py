@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from transformer_zoo.experiments.demo import CONTESTANTS, HEADER, aligned, demo
+from transformer_zoo.studies.demo import CONTESTANTS, HEADER, aligned, demo
 
 SHORT = ["training.steps=4", "training.log_every=1", "training.evaluate_every=2", "training.batch_size=4"]
 SMALL = ["data.n_documents=60", "data.n_held_out=30", "model.d_model=16", "model.d_ff=32", "model.n_heads=2"]

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transformer_zoo.errors import RunNotFoundError
-from transformer_zoo.experiments.report import mean_curve, report, study_files
 from transformer_zoo.experiments.results import find_runs, group_runs, read_run
-from transformer_zoo.experiments.svg import Series, figure, line_chart, log_ticks, nice_ticks, short_number
-from transformer_zoo.experiments.tables import Row, best_rows, spread_text, summarise, summary_md, summary_tex
+from transformer_zoo.reports.report import mean_curve, report, study_files
+from transformer_zoo.reports.svg import Series, figure, line_chart, log_ticks, nice_ticks, short_number
+from transformer_zoo.reports.tables import Row, best_rows, spread_text, summarise, summary_md, summary_tex
 
 
 def write_run(folder: Path, *, model: str = "bert", seed: int = 0, status: str = "done", reason: str | None = None, loss: float = 2.0) -> Path:

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from transformer_zoo.experiments.ledgers import ledger_lines, ledger_md, ledger_section
-from transformer_zoo.experiments.report import sections
 from transformer_zoo.experiments.results import Group, RunRecord
+from transformer_zoo.reports.ledgers import ledger_lines, ledger_md, ledger_section
+from transformer_zoo.reports.report import sections
 
 
 def run(selected: float, tokens: float, status: str = "done") -> RunRecord:

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from transformer_zoo.experiments.page import table
 from transformer_zoo.experiments.results import Group, RunRecord, mean_and_deviation
-from transformer_zoo.experiments.tables import size_text, spread_text
+from transformer_zoo.reports.page import table
+from transformer_zoo.reports.tables import size_text, spread_text
 
 COSTS = ("tokens", "flops")
 """What training cost, by the names of `summary.json`; told behind a ledger."""

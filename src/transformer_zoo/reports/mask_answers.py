@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from transformer_zoo.experiments.grids import Grid, grids
 from transformer_zoo.experiments.results import Group, differing_keys, higher_is_better, mean_and_deviation
-from transformer_zoo.experiments.statistics import LEVEL, paired
-from transformer_zoo.experiments.svg import Series, line_chart
+from transformer_zoo.reports.grids import Grid, grids
+from transformer_zoo.reports.statistics import LEVEL, paired
+from transformer_zoo.reports.svg import Series, line_chart
 
 BASELINE = 0.15
 """What everybody compares with."""

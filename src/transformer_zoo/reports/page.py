@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-from transformer_zoo.experiments.svg import PALETTE, SHAPES
+from transformer_zoo.reports.svg import PALETTE, SHAPES
 
 STYLE = (
     PALETTE
