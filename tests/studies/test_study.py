@@ -13,7 +13,7 @@ from transformer_zoo.errors import ConfigError, NumericError, StoppedError
 from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.experiments.convert import to_dict
 from transformer_zoo.studies.cells import config_hash
-from transformer_zoo.studies.study import ablate, compare
+from transformer_zoo.studies.study import Doors, Terms, ablate, compare
 
 
 class Trainer:
@@ -117,7 +117,7 @@ def test_every_problem_of_a_grid_is_told_before_anything_is_trained(tmp_path: Pa
 
 
 def test_a_comparison_s_plan_has_one_size_per_contestant(tmp_path: Path) -> None:
-    study = compare(["bert", "gpt2"], ["model/size=tiny"], plan=True, folder=tmp_path / "s", count=lambda config: config.model.d_ff)  # type: ignore[attr-defined]
+    study = compare(["bert", "gpt2"], ["model/size=tiny"], plan=True, folder=tmp_path / "s", doors=Doors(price=lambda config: config.model.d_ff))  # type: ignore[attr-defined]
     plan = study.plan()
     assert json.loads(json.dumps(plan)) == plan
     assert [(one["name"], one["parameters"]) for one in plan["contestants"]] == [("bert", 512), ("gpt2", 512)]
@@ -131,7 +131,14 @@ def test_match_parameters_fits_the_width(tmp_path: Path) -> None:
         depth = 6 if type(model).__name__ == "DecoderConfig" else 12
         return depth * model.d_model**2  # type: ignore[attr-defined]
 
-    study = compare(["bert", "gpt2"], ["model/size=mini", "tokenizer=wordpiece"], match="parameters", plan=True, folder=tmp_path, count=count)
+    study = compare(
+        ["bert", "gpt2"],
+        ["model/size=mini", "tokenizer=wordpiece"],
+        terms=Terms(match=["parameters"]),
+        plan=True,
+        folder=tmp_path,
+        doors=Doors(price=count),
+    )
     first, second = study.contestants
     assert second.overrides == ["model=gpt2", "model.d_model=360", "model.d_ff=1440"]
     assert abs(second.parameters - first.parameters) < 0.03 * first.parameters
@@ -141,14 +148,14 @@ def test_match_parameters_fits_the_width(tmp_path: Path) -> None:
     ("models", "options", "message"),
     [
         (["bert", "bert"], {}, "name every model once"),
-        (["bert"], {"match": "size"}, "match=size: expected one of none, parameters"),
+        (["bert"], {"terms": Terms(match=["size"])}, "match=size: expected some of parameters"),
         (["bert"], {"seeds": 0}, "seeds=0: expected at least 1"),
         (["brt"], {}, "did you mean"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(models: list[str], options: dict[str, object], message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=message):
-        compare(models, plan=True, folder=tmp_path, count=lambda config: 1, **options)  # type: ignore[arg-type]
+        compare(models, plan=True, folder=tmp_path, doors=Doors(price=lambda config: 1), **options)  # type: ignore[arg-type]
 
 
 def test_the_hash_of_a_run_ignores_places_and_sees_everything_else(tmp_path: Path) -> None:
