@@ -70,24 +70,30 @@ def declared_by(words: Iterable[str], shared: Sequence[str], config_dirs: Sequen
 
 
 def undeclared(runs: Mapping[str, ExperimentConfig], baseline: str, declared: Iterable[str]) -> list[str]:
-    """One line for every setting in which runs (label → settings) differ from the baseline without leave, with the values.
-
-    Settings that an objective leaves open and decides for the model it is given follow from the model.
-    """
+    """One line for every setting in which runs (label → settings) differ from the baseline without leave, with the values."""
     reference, allowed = runs[baseline], set(declared)
     problems: dict[str, str] = {}
     base = _settings(reference)
     for label, config in runs.items():
-        follows = _fitted(config) | _fitted(reference)
         own = _settings(config)
         for key in dict.fromkeys([*base, *own]):
-            if own.get(key) == base.get(key) or key in follows or key in problems or _is_under(key, allowed):
+            if own.get(key) == base.get(key) or key in problems or _is_under(key, allowed):
                 continue
             problems[key] = (
                 f"{key} is {_shown(base, key)} in {baseline} and {_shown(own, key)} in {label}, and nobody said that it may differ: set it for all "
                 f"of them, or declare={key} if it is meant"
             )
     return list(problems.values())
+
+
+def following(configs: Iterable[ExperimentConfig]) -> set[str]:
+    """Settings that nobody gave and that follow from the model: those that an objective leaves open and decides for the model it is given."""
+    found: dict[str, set[str]] = {}
+    for config in configs:
+        values = flatten(to_dict(config.objective))
+        for key in _fitted(config):
+            found.setdefault(key, set()).add(str(values[key.removeprefix("objective.")]))
+    return {key for key, values in found.items() if len(values) > 1}
 
 
 def _settings(config: ExperimentConfig) -> dict[str, Any]:

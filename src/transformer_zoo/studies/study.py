@@ -20,7 +20,7 @@ from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.experiments.hints import did_you_mean
 from transformer_zoo.studies import matching
 from transformer_zoo.studies.cells import Cell, Compose, Contestant, Study, config_hash, slug
-from transformer_zoo.studies.declaring import declared_by, undeclared
+from transformer_zoo.studies.declaring import declared_by, following, undeclared
 from transformer_zoo.studies.factors import Combination, Design, Level, combinations
 from transformer_zoo.studies.measuring import Measure, Measurement, Measuring
 from transformer_zoo.studies.recipe import Variant, key_of, without
@@ -169,13 +169,13 @@ def _study(
     common = [*overrides, *_one_tokenizer(found, overrides, compose)]
     contestants = _contestants(kind, found, common, terms, compose, doors)
     groups = [_Group(one=one, contestant=contestant, common=common) for one, contestant in zip(found, contestants, strict=True)]
-    declared = _declared(groups, common, terms, tuning, doors)
+    cells = [group.cell(first + number, compose) for group in groups for number in range(seeds)]
     study = Study(
         folder=folder,
         kind=kind,
-        cells=[group.cell(first + number, compose) for group in groups for number in range(seeds)],
+        cells=cells,
         contestants=contestants,
-        declared=sorted(declared),
+        declared=_declared(groups, cells, common, terms, tuning, doors),
         matched=list(terms.match),
         tolerance=terms.tolerance,
         count_embeddings=terms.count_embeddings,
@@ -310,11 +310,12 @@ def _contestants(kind: str, found: Sequence[Combination], common: Sequence[str],
     return [one for _, one in sorted(zip(order, made, strict=True), key=lambda pair: pair[0])]
 
 
-def _declared(groups: Sequence[_Group], common: Sequence[str], terms: Terms, tuning: Tuning | None, doors: Doors) -> set[str]:
+def _declared(groups: Sequence[_Group], cells: Sequence[Cell], common: Sequence[str], terms: Terms, tuning: Tuning | None, doors: Doors) -> list[str]:
     """Everything in which runs may differ: what varies, what was made equal, what is tuned, what was declared, and what follows from them."""
     words = [word for group in groups for word in [*group.contestant.overrides, *(word for phase in group.one.phases for word in phase)]]
     keys = declared_by(words, common, doors.config_dirs)
-    return keys | set(terms.declare) | set(tuning.keys if tuning else ())
+    keys |= {"init_from"} if any(group.one.phases for group in groups) else set()  # the last phase goes on from the one before
+    return sorted(keys | set(terms.declare) | set(tuning.keys if tuning else ()) | following(cell.config for cell in cells))
 
 
 def _refuse(study: Study, compose: Compose) -> None:
