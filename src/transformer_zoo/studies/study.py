@@ -19,13 +19,13 @@ from transformer_zoo.errors import ConfigError
 from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.experiments.hints import did_you_mean
 from transformer_zoo.studies import matching
-from transformer_zoo.studies.cells import Cell, Compose, Contestant, Study, config_hash, slug
-from transformer_zoo.studies.declaring import declared_by, following, undeclared
+from transformer_zoo.studies.cells import Compose, Contestant, Study
 from transformer_zoo.studies.factors import Combination, Design, Level, combinations
+from transformer_zoo.studies.groups import Group, declared_keys, refuse, together
 from transformer_zoo.studies.measuring import Measure, Measurement, Measuring
-from transformer_zoo.studies.recipe import Variant, key_of, without
+from transformer_zoo.studies.recipe import Variant, key_of
 from transformer_zoo.studies.running import Train, run
-from transformer_zoo.studies.tuning import TrainTrial, Tuned, Tuner, Tuning
+from transformer_zoo.studies.tuning import TrainTrial, Tuner, Tuning
 
 logger = logging.getLogger(__name__)
 
@@ -168,14 +168,14 @@ def _study(
     first = _first_seed(found, overrides, compose, measuring)
     common = [*overrides, *_one_tokenizer(found, overrides, compose)]
     contestants = _contestants(kind, found, common, terms, compose, doors)
-    groups = [_Group(one=one, contestant=contestant, common=common) for one, contestant in zip(found, contestants, strict=True)]
+    groups = [Group(one=one, contestant=contestant, common=common) for one, contestant in zip(found, contestants, strict=True)]
     cells = [group.cell(first + number, compose) for group in groups for number in range(seeds)]
     study = Study(
         folder=folder,
         kind=kind,
         cells=cells,
         contestants=contestants,
-        declared=_declared(groups, cells, common, terms, tuning, doors),
+        declared=declared_keys(groups, cells, common, [*terms.declare, *(tuning.keys if tuning else ())], doors.config_dirs),
         matched=list(terms.match),
         tolerance=terms.tolerance,
         count_embeddings=terms.count_embeddings,
@@ -183,7 +183,7 @@ def _study(
         command=list(command),
         tuned=[] if tuning is None else [tuning.document()],
     )
-    _refuse(study, compose)
+    refuse(study, compose)
     if plan:
         return study
     if tuning is not None:
@@ -193,49 +193,6 @@ def _study(
         study.cells = [group.cell(first + number, compose) for group in groups for number in range(seeds)]
     run(study, doors.train, compose, measuring, **doors.running)
     return study
-
-
-@dataclass(kw_only=True)
-class _Group:
-    """The runs that share everything but the seed."""
-
-    one: Combination
-    contestant: Contestant
-    common: Sequence[str]
-    tuned: Sequence[str] = ()
-
-    @property
-    def label(self) -> str:
-        return self.one.label
-
-    @property
-    def words(self) -> list[str]:
-        return _together([*self.contestant.overrides, *self.tuned], self.common)
-
-    @property
-    def phases(self) -> list[list[str]]:
-        """Every phase before the last: its own words, what was made equal, what all share."""
-        equal = [word for word in self.contestant.overrides if word not in self.one.words]
-        return [_together([*phase, *without(equal, phase), *self.tuned], self.common) for phase in self.one.phases]
-
-    def tune(self, tuner: Tuner) -> Tuned:
-        if self.one.phases:
-            raise ConfigError(f"{self.label}: a run with phases cannot be tuned; leave tune out, and set the value of each phase")
-        outcome = tuner.tune(self.label, self.words)
-        self.tuned = outcome.words
-        return outcome
-
-    def cell(self, seed: int, compose: Compose) -> Cell:
-        words = [*self.words, f"seed={seed}"]
-        phases = [[*phase, f"seed={seed}"] for phase in self.phases]
-        config = compose(words)
-        name = f"{slug(self.label)}-seed{seed}-{config_hash(config, [compose(phase) for phase in phases])}"
-        return Cell(label=self.label, overrides=words, seed=seed, config=config, run=f"runs/{name}", levels=self.one.levels, phases=phases)
-
-
-def _together(own: Sequence[str], common: Sequence[str]) -> list[str]:
-    """What a run sets for itself and, where it does not, what all share."""
-    return [*own, *without(common, own)]
 
 
 def _check(found: Sequence[Combination], terms: Terms, tuning: Tuning | None, seeds: int) -> None:
@@ -268,9 +225,9 @@ def _first_seed(found: Sequence[Combination], overrides: Sequence[str], compose:
     problems, seeds = [], []
     for one in found:
         try:
-            seeds.append(compose(_together(one.words, overrides)).seed)
+            seeds.append(compose(together(one.words, overrides)).seed)
             for phase in one.phases:
-                compose(_together(phase, overrides))
+                compose(together(phase, overrides))
         except ConfigError as error:
             problems += [f"{one.label}: {problem}" for problem in error.problems]
     problems += measuring.problems()
@@ -284,7 +241,7 @@ def _one_tokenizer(found: Sequence[Combination], overrides: Sequence[str], compo
     words = [*overrides, *(word for one in found for word in one.words)]
     if any(key_of(word).split("@")[0] == "tokenizer" for word in words):
         return []
-    own = [compose(_together(one.words, overrides)).recipe.tokenizer for one in found]
+    own = [compose(together(one.words, overrides)).recipe.tokenizer for one in found]
     if len(set(own)) == 1 or own[0] is None:
         return []
     logger.info("every contestant uses the tokenizer of %s: tokenizer=%s", found[0].label, own[0])
@@ -308,38 +265,6 @@ def _contestants(kind: str, found: Sequence[Combination], common: Sequence[str],
         tolerance=terms.tolerance,
     )
     return [one for _, one in sorted(zip(order, made, strict=True), key=lambda pair: pair[0])]
-
-
-def _declared(groups: Sequence[_Group], cells: Sequence[Cell], common: Sequence[str], terms: Terms, tuning: Tuning | None, doors: Doors) -> list[str]:
-    """Everything in which runs may differ: what varies, what was made equal, what is tuned, what was declared, and what follows from them."""
-    words = [word for group in groups for word in [*group.contestant.overrides, *(word for phase in group.one.phases for word in phase)]]
-    keys = declared_by(words, common, doors.config_dirs)
-    keys |= {"init_from"} if any(group.one.phases for group in groups) else set()  # the last phase goes on from the one before
-    return sorted(keys | set(terms.declare) | set(tuning.keys if tuning else ()) | following(cell.config for cell in cells))
-
-
-def _refuse(study: Study, compose: Compose) -> None:
-    """Refuses runs that differ where nobody said so, and such as are the same under two names."""
-    seen: dict[str, str] = {}
-    for cell in study.cells:
-        identity = cell.run.rpartition("-")[2]
-        if identity in seen:
-            raise ConfigError(
-                f"{cell.label} is the same experiment as {seen[identity]}: what tells them apart changes nothing here, or what is typed beside it "
-                "wins over it; leave one of the two out"
-            )
-        seen[identity] = cell.label
-    problems: dict[str, None] = {}
-    for seed in dict.fromkeys(cell.seed for cell in study.cells):
-        runs: dict[str, ExperimentConfig] = {}
-        for cell in study.cells:
-            if cell.seed == seed:
-                runs |= {cell.label: cell.config}
-                runs |= {f"{cell.label}, phase {number}": compose(phase) for number, phase in enumerate(cell.phases, start=1)}
-        baseline = study.baseline if study.baseline in runs else next(iter(runs))
-        problems |= dict.fromkeys(undeclared(runs, baseline, study.declared))
-    if problems:
-        raise ConfigError(*problems)
 
 
 def _default_folder(kind: str, found: Sequence[Combination], overrides: Sequence[str], terms: Terms, tuning: Tuning | None) -> Path:
