@@ -165,8 +165,9 @@ def _study(
     assert compose is not None and doors.train is not None and doors.train_trial is not None
     _check(found, terms, tuning, seeds)
     folder = folder or _default_folder(kind, found, overrides, terms, tuning)
-    first = _first_seed(found, overrides, compose, measuring)
-    common = [*overrides, *_one_tokenizer(found, overrides, compose)]
+    configs = _composed(found, overrides, compose, measuring)
+    first = configs[0].seed  # of all groups: runs are paired by seed
+    common = [*overrides, *_one_tokenizer(found, overrides, configs)]
     contestants = _contestants(kind, found, common, terms, compose, doors)
     groups = [Group(one=one, contestant=contestant, common=common) for one, contestant in zip(found, contestants, strict=True)]
     cells = [group.cell(first + number, compose) for group in groups for number in range(seeds)]
@@ -220,12 +221,12 @@ def _check(found: Sequence[Combination], terms: Terms, tuning: Tuning | None, se
                 raise ConfigError(f"tune={key}: is varied as well; a setting is either a factor or tuned")
 
 
-def _first_seed(found: Sequence[Combination], overrides: Sequence[str], compose: Compose, measuring: Measuring) -> int:
-    """The first seed, which all groups share. Every problem of all groups and measurements is told at once."""
-    problems, seeds = [], []
+def _composed(found: Sequence[Combination], overrides: Sequence[str], compose: Compose, measuring: Measuring) -> list[ExperimentConfig]:
+    """The settings of every group. Every problem of all groups and measurements is told at once."""
+    problems, configs = [], []
     for one in found:
         try:
-            seeds.append(compose(together(one.words, overrides)).seed)
+            configs.append(compose(together(one.words, overrides)))
             for phase in one.phases:
                 compose(together(phase, overrides))
         except ConfigError as error:
@@ -233,15 +234,15 @@ def _first_seed(found: Sequence[Combination], overrides: Sequence[str], compose:
     problems += measuring.problems()
     if problems:
         raise ConfigError(*problems)
-    return seeds[0]
+    return configs
 
 
-def _one_tokenizer(found: Sequence[Combination], overrides: Sequence[str], compose: Compose) -> list[str]:
+def _one_tokenizer(found: Sequence[Combination], overrides: Sequence[str], configs: Sequence[ExperimentConfig]) -> list[str]:
     """The first contestant's own tokenizer as an override, where the contestants' differ and nobody chose."""
     words = [*overrides, *(word for one in found for word in one.words)]
     if any(key_of(word).split("@")[0] == "tokenizer" for word in words):
         return []
-    own = [compose(together(one.words, overrides)).recipe.tokenizer for one in found]
+    own = [config.recipe.tokenizer for config in configs]
     if len(set(own)) == 1 or own[0] is None:
         return []
     logger.info("every contestant uses the tokenizer of %s: tokenizer=%s", found[0].label, own[0])
