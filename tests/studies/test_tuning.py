@@ -42,6 +42,7 @@ class Trials:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.yaml").write_text(yaml.safe_dump(to_dict(config)))
         (folder / "metrics.jsonl").write_text("")
+        (folder / "checkpoints" / "step-1").mkdir(parents=True)
         reason = "the budget is spent"
         for step in range(1, 11):
             with (folder / "metrics.jsonl").open("a") as lines:
@@ -59,6 +60,8 @@ def test_every_value_of_a_list_is_tried_once_and_the_best_is_chosen(tmp_path: Pa
     assert (tuned.words, tuned.warnings) == (["optimizer.lr=0.003"], [])
     assert {config.seed for config in train.configs} == {4 + SEED_OFFSET}
     assert all(config.final_evaluation is None for config in train.configs)
+    assert [path.name for path in sorted(tmp_path.glob("tuning/*/*"))] == ["trial-1", "trial-2", "trial-3", "trials.json"]
+    assert list(tmp_path.glob("tuning/*/*/checkpoints")) == [], "the weights of trials are nobody's result"
 
 
 def test_fewer_trials_than_values_are_drawn_from_them(tmp_path: Path) -> None:
@@ -153,6 +156,7 @@ def test_every_contestant_gets_as_many_trials_and_its_runs_use_what_was_chosen(t
     told = yaml.safe_load((tmp_path / "s" / "study.yaml").read_text())
     assert [one["chosen"] for one in told["tuned"]] == [{"optimizer.lr": "0.003"}] * 2
     assert [len(one["trials"]) for one in told["tuned"]] == [3, 3]
+    assert "&id" not in (tmp_path / "s" / "study.yaml").read_text()
     assert "optimizer.lr" in told["declared"]
     ablate({"model.dropout": ["0.1", "0.2"]}, TINY, doors=doors, **given)
     assert (len(trials.configs), len(runs)) == (6, 4), "neither trials nor runs are repeated"
