@@ -16,6 +16,7 @@ from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.experiments.convert import to_dict
 from transformer_zoo.studies import matching
 from transformer_zoo.studies.cells import Contestant, config_hash
+from transformer_zoo.studies.costs import Costs
 from transformer_zoo.studies.factors import Design
 from transformer_zoo.studies.recipe import Variant
 from transformer_zoo.studies.study import Doors, Terms, ablate, compare
@@ -48,6 +49,21 @@ class Trainer:
 
 
 TINY = ["model=gpt2", "model/size=tiny"]
+
+
+def priced(parameters: int, steps: float | None = 10.0) -> Costs:
+    """Costs of which only what is given matters."""
+    return Costs(
+        parameters=parameters,
+        parameters_embedding=0,
+        parts=(),
+        forward=1.0,
+        backward=2.0,
+        optimizer=0.0,
+        tokens_per_step=8.0,
+        predicted_per_step=2.0,
+        steps=steps,
+    )
 
 
 def test_ablate_runs_the_grid_and_tabulates_mean_and_spread(tmp_path: Path) -> None:
@@ -122,7 +138,9 @@ def test_every_problem_of_a_grid_is_told_before_anything_is_trained(tmp_path: Pa
 
 
 def test_a_comparison_s_plan_has_one_size_per_contestant(tmp_path: Path) -> None:
-    study = compare(["bert", "gpt2"], ["model/size=tiny"], plan=True, folder=tmp_path / "s", doors=Doors(price=lambda config: config.model.d_ff))  # type: ignore[attr-defined]
+    study = compare(
+        ["bert", "gpt2"], ["model/size=tiny"], plan=True, folder=tmp_path / "s", doors=Doors(price=lambda config: priced(config.model.d_ff))
+    )  # type: ignore[attr-defined]
     plan = study.plan()
     assert json.loads(json.dumps(plan)) == plan
     assert [(one["name"], one["parameters"]) for one in plan["contestants"]] == [("bert", 512), ("gpt2", 512)]
@@ -131,10 +149,10 @@ def test_a_comparison_s_plan_has_one_size_per_contestant(tmp_path: Path) -> None
 
 
 def test_match_parameters_fits_the_width(tmp_path: Path) -> None:
-    def count(config: ExperimentConfig) -> int:
+    def price(config: ExperimentConfig) -> Costs:
         model = config.model
         depth = 6 if type(model).__name__ == "DecoderConfig" else 12
-        return depth * model.d_model**2  # type: ignore[attr-defined]
+        return priced(depth * model.d_model**2)  # type: ignore[attr-defined]
 
     study = compare(
         ["bert", "gpt2"],
@@ -142,7 +160,7 @@ def test_match_parameters_fits_the_width(tmp_path: Path) -> None:
         terms=Terms(match=["parameters"]),
         plan=True,
         folder=tmp_path,
-        doors=Doors(price=count),
+        doors=Doors(price=price),
     )
     first, second = study.contestants
     assert second.overrides == ["model=gpt2", "model.d_model=360", "model.d_ff=1440"]
@@ -160,7 +178,7 @@ def test_match_parameters_fits_the_width(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_compared_is_refused(models: list[str], options: dict[str, object], message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=message):
-        compare(models, plan=True, folder=tmp_path, doors=Doors(price=lambda config: 1), **options)  # type: ignore[arg-type]
+        compare(models, plan=True, folder=tmp_path, doors=Doors(price=lambda config: priced(1)), **options)  # type: ignore[arg-type]
 
 
 def test_the_hash_of_a_run_ignores_places_and_sees_everything_else(tmp_path: Path) -> None:
@@ -274,6 +292,24 @@ def test_phases_are_planned_checked_and_part_of_the_identity() -> None:
     last.phases[0].append("model.dropuot=0.1")
     with pytest.raises(ConfigError, match=r"recipe=high, low: model\.dropuot|dropuot"):
         ablate({}, shared, variants=variants, plan=True)
+
+
+def test_phases_are_held_to_the_same_total_and_not_made_equal() -> None:
+    def price(config: ExperimentConfig) -> Costs:
+        return priced(7, steps=config.training.steps)
+
+    shared = ["model=bert", "model/size=tiny", "objective=mlm", "training.steps=100"]
+    last = Variant(overrides=["training.steps=60"], phases=[["objective.mask_ratio=0.5", "training.steps=40"]])
+    given: dict[str, Any] = {"terms": Terms(match=["flops", "steps"]), "doors": Doors(price=price), "plan": True}
+    study = ablate({}, shared, variants={"recipe": {"one": Variant(overrides=["objective.mask_ratio=0.15"]), "two": last}}, **given)
+    assert [cell.config.training.steps for cell in study.cells] == [100, 60]
+    last.phases[0][1] = "training.steps=20"
+    with pytest.raises(ConfigError) as caught:
+        ablate({}, shared, variants={"recipe": {"one": Variant(overrides=["objective.mask_ratio=0.15"]), "two": last}}, **given)
+    assert [problem.split(";")[0] for problem in caught.value.problems] == [
+        "match=flops: recipe=two has -20.0% FLOPs of recipe=one, all phases together",
+        "match=steps: recipe=two has -20.0% steps of recipe=one, all phases together",
+    ]
 
 
 def test_the_study_s_file_says_what_was_equal_and_how_to_repeat_it(tmp_path: Path) -> None:

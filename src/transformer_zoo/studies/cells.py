@@ -12,6 +12,7 @@ import yaml
 
 from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.experiments.convert import to_dict
+from transformer_zoo.experiments.costs import Costs
 from transformer_zoo.experiments.results import STUDY_FILE, flatten, is_identity
 
 Compose = Callable[[Sequence[str]], ExperimentConfig]
@@ -46,7 +47,7 @@ class Contestant:
     """None where nobody asked."""
     overrides: list[str] = field(default_factory=list)
     levels: dict[str, str] = field(default_factory=dict)
-    costs: Any = None
+    costs: Costs | None = None
 
     def document(self) -> dict[str, Any]:
         """Plain data."""

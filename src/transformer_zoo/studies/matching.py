@@ -1,15 +1,13 @@
 """What is held equal between the models of a comparison."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from transformer_zoo.data.module import DataModule
 from transformer_zoo.errors import ConfigError
 from transformer_zoo.experiments.config import ExperimentConfig
-from transformer_zoo.experiments.convert import to_dict
 from transformer_zoo.studies.cells import Compose, Contestant
+from transformer_zoo.studies.costs import Price, pricer
 
 Count = Callable[[ExperimentConfig], int]
 """Trainable parameters of what the settings describe."""
@@ -23,20 +21,20 @@ def match(
     measures: Sequence[str],
     *,
     compose: Compose,
-    price: Count | None = None,
+    price: Price | None = None,
     count_embeddings: bool = True,  # noqa: ARG001
     tolerance: float = 0.02,  # noqa: ARG001
 ) -> list[Contestant]:
     """The contestants, made equal to the first in `measures`."""
-    count = price or counter()
+    price = price or pricer()
     found: list[Contestant] = []
     for one in contestants:
         own = list(one.overrides)
-        parameters = count(compose([*own, *common]))
-        if "parameters" in measures and found and parameters != found[0].parameters:
-            own += matching_width([*own, *common], found[0].parameters or 0, compose, count)
-            parameters = count(compose([*own, *common]))
-        found.append(replace(one, parameters=parameters, overrides=own))
+        costs = price(compose([*own, *common]))
+        if "parameters" in measures and found and costs.parameters != found[0].parameters:
+            own += matching_width([*own, *common], found[0].parameters or 0, compose, lambda config: price(config).parameters)
+            costs = price(compose([*own, *common]))
+        found.append(replace(one, parameters=costs.parameters, overrides=own, costs=costs))
     return found
 
 
@@ -60,21 +58,3 @@ def matching_width(overrides: Sequence[str], parameters: int, compose: Compose, 
         middle = (low + high) // 2
         low, high = (middle, high) if size(middle) < parameters else (low, middle)
     return at(min((low, high), key=lambda units: abs(size(units) - parameters)))
-
-
-def counter() -> Count:
-    """Counts parameters, opening the data for its vocabulary once for all models that share data and tokenizer."""
-    from transformer_zoo.experiments import assemble
-
-    opened: dict[str, DataModule] = {}
-
-    def count(config: ExperimentConfig) -> int:
-        key = json.dumps([to_dict(config.data), to_dict(config.tokenizer), str(config.objective.needs())], default=str)
-        if key not in opened:
-            opened[key] = assemble.open_data(config)
-        data = opened[key]
-        objective = assemble.build_objective(config.objective, data, data.vocabulary)
-        model = assemble.build_on_meta(config.model, data.vocabulary.size, objective.needs().heads)
-        return sum(parameter.numel() for parameter in model.parameters())
-
-    return count

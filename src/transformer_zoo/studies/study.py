@@ -20,9 +20,11 @@ from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.experiments.hints import did_you_mean
 from transformer_zoo.studies import matching
 from transformer_zoo.studies.cells import Compose, Contestant, Study
+from transformer_zoo.studies.costs import Price
 from transformer_zoo.studies.factors import Combination, Design, Level, combinations
 from transformer_zoo.studies.groups import Group, declared_keys, refuse, together
 from transformer_zoo.studies.measuring import Measure, Measurement, Measuring
+from transformer_zoo.studies.phased import check_totals
 from transformer_zoo.studies.recipe import Variant, key_of
 from transformer_zoo.studies.running import Train, run
 from transformer_zoo.studies.tuning import TrainTrial, Tuner, Tuning
@@ -53,7 +55,7 @@ class Doors:
     compose: Compose | None = None
     train: Train | None = None
     train_trial: TrainTrial | None = None
-    price: Any = None
+    price: Price | None = None
     measure: Measure | None = None
     config_dirs: Sequence[Path] = ()
     """Folders with options of the user's own, in which `compose` looks too."""
@@ -185,6 +187,9 @@ def _study(
         tuned=[] if tuning is None else [tuning.document()],
     )
     refuse(study, compose)
+    budgets = [measure for measure in terms.match if measure != "parameters"]
+    if budgets and any(one.phases for one in found):
+        check_totals(cells, study.baseline, budgets, compose, doors.price, terms.tolerance)
     if plan:
         return study
     if tuning is not None:
@@ -254,12 +259,13 @@ def _contestants(kind: str, found: Sequence[Combination], common: Sequence[str],
     plain = [Contestant(name=one.label, overrides=one.words, levels=one.levels) for one in found]
     if kind != "compare" and not terms.match:
         return plain
+    measures = [measure for measure in terms.match if measure == "parameters" or not any(one.phases for one in found)]  # see `studies.phased`
     baseline = next(number for number, one in enumerate(found) if terms.baseline in (None, one.label))
     order = [baseline, *(number for number in range(len(found)) if number != baseline)]
     made = matching.match(
         [plain[number] for number in order],
         common,
-        terms.match,
+        measures,
         compose=compose,
         price=doors.price,
         count_embeddings=terms.count_embeddings,
