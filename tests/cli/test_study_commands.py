@@ -81,11 +81,18 @@ def test_what_is_tuned_is_no_factor(asked: list[dict[str, Any]]) -> None:
 
 
 def test_terms_and_how_runs_are_made(asked: list[dict[str, Any]]) -> None:
-    words = ["match=parameters,flops", "count_embeddings=false", "tolerance=0.05", "baseline='b c'", "declare=data", "jobs=2", "launcher=x"]
-    assert main(["ablate", "model.dropout=0.1,0.2", *words, "--no-retry"]) == 0
+    words = ["match=parameters,flops", "count_embeddings=false", "tolerance=0.05", "baseline='b c'", "declare=data"]
+    runs = ["jobs=2", "launcher=slurm", "launcher.partition=gpu", "on_change=keep"]
+    assert main(["ablate", "model.dropout=0.1,0.2", *words, *runs, "--retry"]) == 0
     (given,) = asked
     assert given["terms"] == Terms(match=["parameters", "flops"], count_embeddings=False, tolerance=0.05, baseline="b c", declare=["data"])
-    assert given["doors"].running == {"jobs": 2, "launcher": "x", "retry": False}
+    assert given["doors"].running == {
+        "jobs": 2,
+        "launcher": "slurm",
+        "settings": {"partition": "gpu"},
+        "on_change": "keep",
+        "retry": True,
+    }
     assert given["overrides"] == []
 
 
@@ -93,6 +100,13 @@ def test_the_command_that_repeats_a_study(asked: list[dict[str, Any]]) -> None:
     words = ["ablate", "a=1,2", "b=3,4", "seeds=2", "--zip", "a,b", "--config-dir", "mine", "--plan", "--json", "--drop", "c=1", "d=2"]
     assert main(words) == 0
     assert asked[0]["command"] == [word for word in words if word not in ("--plan", "--json")]
+
+
+def test_one_command_for_every_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ablate", "model.dropout=0.1,0.2", "model=gpt2", "study_dir=s", "--commands"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("transformer-zoo train model.dropout=0.1 model=gpt2 seed=0 ")
 
 
 @pytest.fixture
@@ -159,7 +173,8 @@ def test_a_typed_choice_wins_over_a_study_s_settings(capsys: pytest.CaptureFixtu
         (["ablate", "model.dropout=0.1,0.2", "model.dropout=0.3"], "model.dropout: several values are given, and one value as well"),
         (["ablate", "tune=optimizer.lr"], "tune=optimizer.lr: say which values to try, optimizer.lr=1e-4,3e-4,1e-3, or which range to search"),
         (["ablate", "optimizer.lr=interval(1,0.1)", "samples=2"], "optimizer.lr=interval(1,0.1): a range goes from the smaller to the larger"),
-        (["ablate", "a=1,2", "--retry", "--no-retry"], "--retry and --no-retry exclude each other"),
+        (["ablate", "model.dropout=0.1,0.2", "jobs=0"], "jobs=0: expected a whole number at least 1, the number of runs at once"),
+        (["ablate", "model.dropout=0.1,0.2", "study_dir=nowhere", "--status"], "nowhere: no study was begun there"),
         (["ablate", "--drop"], "--drop needs a value: --drop WORD"),
         (["ablate", "--drop", "--plan"], "--drop needs a value: --drop WORD"),
         (["ablate", "model=bert,gpt2", "baseline=brt", "model/size=tiny"], "baseline=brt: there is no such label"),
@@ -176,7 +191,7 @@ def test_help_and_completion_know_the_new_words(capsys: pytest.CaptureFixture[st
     for command in ("compare", "ablate"):
         assert main([command, "--help"]) == 0
         told = capsys.readouterr().out
-        for word in ("--zip", "--drop", "--status", "--no-retry", "match=", "tune=", "samples=", "baseline=", "declare=", "jobs="):
+        for word in ("--zip", "--drop", "--status", "--retry", "match=", "tune=", "samples=", "baseline=", "declare=", "jobs="):
             assert word in told
         for start, whole in (("ba", "baseline="), ("tu", "tune="), ("jo", "jobs="), ("st", "study="), ("--dr", "--drop ")):
             assert main(["_complete", command, start]) == 0

@@ -17,6 +17,7 @@ from transformer_zoo.experiments.convert import to_dict
 from transformer_zoo.experiments.spans import Span
 from transformer_zoo.studies.study import Doors, ablate
 from transformer_zoo.studies.tuning import HOPELESS, SEED_OFFSET, Trial, Tuner, Tuning, verdict
+from transformer_zoo.training.rundir import hold, let_go
 
 TINY = ["model=gpt2", "model/size=tiny"]
 RATE = Span(low=1e-4, high=1e-1, logarithmic=True, whole=False)
@@ -162,3 +163,12 @@ def test_every_contestant_gets_as_many_trials_and_its_runs_use_what_was_chosen(t
     assert (len(trials.configs), len(runs)) == (6, 4), "neither trials nor runs are repeated"
     plan = ablate({"model.dropout": ["0.1", "0.2"]}, TINY, doors=doors, plan=True, **given)
     assert plan.tuned == [{"keys": {"optimizer.lr": ["0.001", "0.003", "0.01"]}, "trials": 3}]
+
+
+def test_a_study_that_another_process_works_on_is_not_tuned(tmp_path: Path) -> None:
+    lock = hold(tmp_path, "study_dir")
+    try:
+        with pytest.raises(ConfigError, match=r"study_dir=.* is in use by"):
+            ablate({}, TINY, tuning=Tuning(values={"optimizer.lr": ["0.001", "0.003"]}), folder=tmp_path, doors=Doors(train_trial=Trials()))
+    finally:
+        let_go(lock)

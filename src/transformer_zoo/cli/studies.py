@@ -20,7 +20,9 @@ COUNTED = {
     "jobs": "runs at once",
 }
 """Key of a command → what it counts."""
-FLAGS_OF_THE_CALL = ("--plan", "--json", "--status", "--debug")
+LAUNCHER = "launcher."
+"""Begins the settings of a launcher."""
+FLAGS_OF_THE_CALL = ("--plan", "--json", "--status", "--commands", "--retry", "--debug")
 """Flags that ask for another answer to the same command, and so are no part of what repeats a study."""
 
 
@@ -125,7 +127,7 @@ def _asked(arguments: Arguments, kind: str) -> dict[str, Any]:
         "seeds": seeds,
         "folder": Path(folder) if folder else None,
         "command": command,
-        "plan": arguments.has("--plan"),
+        "plan": any(arguments.has(flag) for flag in ("--plan", "--status", "--commands")),
         "doors": Doors(compose=partial(experiment, config_dirs=folders), config_dirs=folders, running=running),
     }
     return asked | ({"models": models} if kind == "compare" else {})
@@ -170,12 +172,14 @@ class _Given:
 
     def running(self) -> dict[str, Any]:
         """How the runs are made, where it is said."""
-        jobs, launcher = self.count("jobs", None), self._arguments.take("launcher")
-        found: dict[str, Any] = {} if jobs is None else {"jobs": jobs}
-        found |= {} if launcher is None else {"launcher": launcher}
-        if self._arguments.has("--retry") and self._arguments.has("--no-retry"):
-            raise ConfigError("--retry and --no-retry exclude each other: give one")
-        return found | ({"retry": False} if self._arguments.has("--no-retry") else {})
+        words = self._arguments.words
+        settings = dict(word.removeprefix(LAUNCHER).split("=", 1) for word in words if word.startswith(LAUNCHER) and "=" in word)
+        self._arguments.words = [word for word in words if not (word.startswith(LAUNCHER) and "=" in word)]
+        told = {"jobs": self.count("jobs", None), "launcher": self._arguments.take("launcher"), "on_change": self._arguments.take("on_change")}
+        found = {key: value for key, value in told.items() if value is not None}
+        found |= {"settings": settings} if settings else {}
+        found |= {"config_dirs": self._arguments.config_dirs} if self._arguments.config_dirs else {}
+        return found | ({"retry": True} if self._arguments.has("--retry") else {})
 
 
 def _names(text: str) -> list[str]:
@@ -216,7 +220,17 @@ def _flag_words(flag: str, values: Sequence[str]) -> list[str]:
 
 
 def _finished(study: Any, arguments: Arguments) -> int:
-    """Prints the plan, or where the results lie."""
+    """Prints the plan, how far it is, or where the results lie."""
+    if arguments.has("--status"):
+        from transformer_zoo.studies.status import status_lines
+
+        print("\n".join(status_lines(study.folder)))
+        return 0
+    if arguments.has("--commands"):
+        from transformer_zoo.studies.running import commands
+
+        print("\n".join(commands(study)))
+        return 0
     if arguments.has("--json"):
         print(json.dumps(study.plan(), indent=2, ensure_ascii=False))
     elif arguments.has("--plan"):

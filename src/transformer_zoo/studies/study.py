@@ -28,6 +28,7 @@ from transformer_zoo.studies.phased import check_totals
 from transformer_zoo.studies.recipe import Variant, key_of
 from transformer_zoo.studies.running import Train, run
 from transformer_zoo.studies.tuning import TrainTrial, Tuner, Tuning
+from transformer_zoo.training.rundir import hold, let_go
 
 logger = logging.getLogger(__name__)
 
@@ -194,7 +195,11 @@ def _study(
         return study
     if tuning is not None:
         tuner = Tuner(tuning, folder, doors.train_trial, compose, first)
-        outcomes = [group.tune(tuner) for group in groups]
+        lock = hold(folder, "study_dir")
+        try:
+            outcomes = [group.tune(tuner) for group in groups]
+        finally:
+            let_go(lock)
         study.tuned = [outcome.document(group.one.label) for group, outcome in zip(groups, outcomes, strict=True)]
         study.cells = [group.cell(first + number, compose) for group in groups for number in range(seeds)]
     run(study, doors.train, compose, measuring, **doors.running)
