@@ -82,7 +82,7 @@ def test_what_is_tuned_is_no_factor(asked: list[dict[str, Any]]) -> None:
 
 def test_terms_and_how_runs_are_made(asked: list[dict[str, Any]]) -> None:
     words = ["match=parameters,flops", "count_embeddings=false", "tolerance=0.05", "baseline='b c'", "declare=data"]
-    runs = ["jobs=2", "launcher=slurm", "launcher.partition=gpu", "on_change=keep"]
+    runs = ["jobs=2", "launcher=slurm", "slurm.partition=gpu", "on_change=keep"]
     assert main(["ablate", "model.dropout=0.1,0.2", *words, *runs, "--retry"]) == 0
     (given,) = asked
     assert given["terms"] == Terms(match=["parameters", "flops"], count_embeddings=False, tolerance=0.05, baseline="b c", declare=["data"])

@@ -30,7 +30,7 @@ _DESIGN = """match=parameters,flops,tokens,predicted_tokens,steps,seconds makes 
 count_embeddings=false parameters are counted without embeddings. tune=KEY looks for each contestant's best value, over KEY=A,B,C or
 KEY='interval(1e-4,1e-2)', with trials=N of each on validation data and a seed of their own. samples=N draws combinations at random.
 baseline=LABEL is what all is compared to (default: the first). Runs that differ in settings which are neither varied nor declared
-(declare=KEY,…) are refused. jobs=2 makes two runs at once, launcher=slurm all of them on a cluster (launcher.partition=… and so on);
+(declare=KEY,…) are refused. jobs=2 makes two runs at once, launcher=slurm all of them on a cluster (slurm.partition=… and so on);
 on_change=refuse|keep|repeat says what to do with runs of other code or data."""
 
 

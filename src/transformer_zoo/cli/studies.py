@@ -20,8 +20,8 @@ COUNTED = {
     "jobs": "runs at once",
 }
 """Key of a command → what it counts."""
-LAUNCHER = "launcher."
-"""Begins the settings of a launcher."""
+CLUSTER = "slurm."
+"""Begins what a cluster is asked for (`studies.launching.SETTINGS`)."""
 FLAGS_OF_THE_CALL = ("--plan", "--json", "--status", "--commands", "--retry", "--debug")
 """Flags that ask for another answer to the same command, and so are no part of what repeats a study."""
 
@@ -173,8 +173,8 @@ class _Given:
     def running(self) -> dict[str, Any]:
         """How the runs are made, where it is said."""
         words = self._arguments.words
-        settings = dict(word.removeprefix(LAUNCHER).split("=", 1) for word in words if word.startswith(LAUNCHER) and "=" in word)
-        self._arguments.words = [word for word in words if not (word.startswith(LAUNCHER) and "=" in word)]
+        settings = dict(word.removeprefix(CLUSTER).split("=", 1) for word in words if word.startswith(CLUSTER) and "=" in word)
+        self._arguments.words = [word for word in words if not (word.startswith(CLUSTER) and "=" in word)]
         told = {"jobs": self.count("jobs", None), "launcher": self._arguments.take("launcher"), "on_change": self._arguments.take("on_change")}
         found = {key: value for key, value in told.items() if value is not None}
         found |= {"settings": settings} if settings else {}

@@ -1,7 +1,7 @@
 """Studies: contestants or settings × seeds, each cell one run, all in one folder with tables and a report.
 
 A cell is known by the hash of its whole resolved configuration, so the same command continues a study that was stopped: finished
-runs are never repeated, stopped ones go on from their checkpoints, failed ones are tried again and named if they fail again.
+runs are never repeated, stopped ones go on from their checkpoints, failed ones are named, and made again where that is asked.
 
 All runs have the same seeds, and with them the same order of data and the same evaluation positions; runs are refused that differ in
 settings which nobody declared.
