@@ -11,6 +11,7 @@ import yaml
 
 from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.experiments.convert import to_dict
+from transformer_zoo.experiments.costs import Costs
 from transformer_zoo.experiments.results import STUDY_FILE, flatten, is_identity
 
 
@@ -35,11 +36,14 @@ class Cell:
 
 @dataclass(kw_only=True)
 class Contestant:
-    """One model of a comparison: what to type for it and how large it is."""
+    """One side of a comparison: what to type for it, and what it costs."""
 
     name: str
-    parameters: int
+    parameters: int | None = None
+    """None where nobody asked."""
     overrides: list[str] = field(default_factory=list)
+    levels: dict[str, str] = field(default_factory=dict)
+    costs: Costs | None = None
 
 
 @dataclass(kw_only=True)

@@ -15,7 +15,9 @@ from pathlib import Path
 from transformer_zoo.errors import ConfigError
 from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.studies.cells import Cell, Compose, Contestant, Study, config_hash
-from transformer_zoo.studies.matching import MATCHES, Count, counter, matching_width
+from transformer_zoo.studies.costs import Price
+from transformer_zoo.studies.matching import match as matched
+from transformer_zoo.studies.recipe import without
 from transformer_zoo.studies.measuring import Measure, Measurement, Measuring
 from transformer_zoo.studies.running import Train, run
 
@@ -32,30 +34,22 @@ def compare(
     plan: bool = False,
     train: Train | None = None,
     compose: Compose | None = None,
-    count: Count | None = None,
+    price: Price | None = None,
 ) -> Study:
     """Train several models under the same settings and tabulate them.
 
     `match=parameters` sets every model's width so that its size comes closest to the first one's. All contestants use the first one's
     tokenizer unless `overrides` choose one. With `plan` nothing is trained. Raises ConfigError before anything is trained.
     """
-    compose, count = compose or _compose, count or counter()
-    if match not in MATCHES:
-        raise ConfigError(f"match={match}: expected one of {', '.join(MATCHES)}")
+    compose = compose or _compose
     if len(set(models)) < len(models) or not models:
         raise ConfigError(f"model={','.join(models)}: name every model once, at least one")
     common = list(overrides)
     if not _chosen(common, "tokenizer") and len(models) > 1:
         common += _first_tokenizer(models, common, compose)
-    contestants: list[Contestant] = []
-    for name in models:
-        own = [f"model={name}"]
-        parameters = count(compose([*own, *common]))
-        if match == "parameters" and contestants and parameters != contestants[0].parameters:
-            own += matching_width([*own, *common], contestants[0].parameters, compose, count)
-            parameters = count(compose([*own, *common]))
-        contestants.append(Contestant(name=name, parameters=parameters, overrides=own))
-    groups = [(one.name, [*one.overrides, *common]) for one in contestants]
+    measures = [] if match == "none" else match.split(",")
+    contestants = matched([Contestant(name=name, overrides=[f"model={name}"]) for name in models], common, measures, compose=compose, price=price)
+    groups = [(one.name, [*one.overrides, *without(common, one.overrides)]) for one in contestants]
     return _study("compare", groups, seeds, folder, plan, train, compose, contestants, Measuring({}))
 
 
