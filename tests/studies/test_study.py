@@ -150,25 +150,6 @@ def test_a_comparison_s_plan_has_one_size_per_contestant(tmp_path: Path) -> None
     assert all("tokenizer=wordpiece" in run["overrides"] for run in plan["runs"]), "one tokenizer for all: the first one's"
 
 
-def test_match_parameters_fits_the_width(tmp_path: Path) -> None:
-    def price(config: ExperimentConfig) -> Costs:
-        model = config.model
-        depth = 6 if type(model).__name__ == "DecoderConfig" else 12
-        return priced(depth * model.d_model**2)  # type: ignore[attr-defined]
-
-    study = compare(
-        ["bert", "gpt2"],
-        ["model/size=mini", "tokenizer=wordpiece"],
-        terms=Terms(match=["parameters"]),
-        plan=True,
-        folder=tmp_path,
-        doors=Doors(price=price),
-    )
-    first, second = study.contestants
-    assert second.overrides == ["model=gpt2", "model.d_model=360", "model.d_ff=1440"]
-    assert abs(second.parameters - first.parameters) < 0.03 * first.parameters
-
-
 @pytest.mark.parametrize(
     ("models", "options", "message"),
     [
