@@ -36,6 +36,11 @@ class Measuring:
     def __init__(self, measurements: Mapping[str, Measurement], measure: Measure | None = None) -> None:
         self._measurements, self._measure = measurements, measure or _evaluated
 
+    @property
+    def measurements(self) -> Mapping[str, Measurement]:
+        """What is measured, by name."""
+        return self._measurements
+
     def problems(self) -> list[str]:
         """What is wrong with the measurements' words, known before anything is trained."""
         found = []
