@@ -11,21 +11,9 @@ from transformer_zoo.reports.grids import grid_md, grid_section
 from transformer_zoo.reports.ledgers import ledger_md, ledger_section
 from transformer_zoo.reports.mask_answers import answers_md, answers_section
 from transformer_zoo.reports.page import page, table
+from transformer_zoo.reports.rows import Row, best_rows, scores, summarise
 from transformer_zoo.reports.svg import Interval, Series, dot_chart, line_chart
-from transformer_zoo.reports.tables import (
-    Row,
-    best_rows,
-    count_text,
-    heading,
-    runs_csv,
-    scores,
-    size_text,
-    spread_text,
-    summarise,
-    summary_csv,
-    summary_md,
-    summary_tex,
-)
+from transformer_zoo.reports.tables import count_text, heading, runs_csv, size_text, spread_text, summary_csv, summary_md, summary_tex
 
 MOST_POINTS = 240
 """A longer curve is averaged down to about this many points, so that the page stays small."""
