@@ -247,6 +247,8 @@ def read_run(folder: Path) -> RunRecord:
             if not isinstance(settings, dict):
                 raise ValueError("config.yaml does not hold settings")
             record.config = {str(key): value for key, value in flatten(settings).items()}
+            if (own := _own_phase(record.config.get("init_from"), folder)) is not None:
+                record.config["init_from"] = own
         if (folder / "overrides.txt").is_file():
             lines = (folder / "overrides.txt").read_text(encoding="utf-8").splitlines()
             record.overrides = tuple(line.strip() for line in lines if line.strip())
@@ -256,6 +258,15 @@ def read_run(folder: Path) -> RunRecord:
     except (OSError, ValueError, yaml.YAMLError) as error:
         record.status, record.reason = "unreadable", " ".join(str(error).split())
     return record
+
+
+def _own_phase(init_from: Any, folder: Path) -> str | None:
+    """`phases/1` where a run began with the weights of a phase of its own, so that runs which differ in the place alone do not differ."""
+    if not isinstance(init_from, str):
+        return None
+    path = Path(init_from).resolve()
+    place = folder.resolve() / PHASES
+    return path.relative_to(place.parent).as_posix() if path.is_relative_to(place) else None
 
 
 def _phase(folder: Path, finished: bool) -> dict[str, Any]:
