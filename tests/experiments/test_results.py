@@ -31,6 +31,9 @@ def test_an_older_study_declared_nothing(tmp_path: Path) -> None:
     found = read_study(write_study(tmp_path, LOSSES, declared=None))
     assert found is not None
     assert (found.declared, found.matched, found.baseline, found.tolerance) == (None, (), None, StudyRecord.tolerance)
+    nameless = read_study(write_study(tmp_path / "nameless", LOSSES, baseline=""))
+    assert nameless is not None
+    assert nameless.baseline is None
 
 
 def test_runs_know_their_study(tmp_path: Path) -> None:
@@ -39,7 +42,9 @@ def test_runs_know_their_study(tmp_path: Path) -> None:
     found = study_of(find_runs([one]))
     assert found is not None
     assert found.path == one.resolve()
-    assert study_of(find_runs([one / "runs" / "bert-0"])) is not None
+    (alone,) = find_runs([one / "runs" / "bert-1"])
+    assert (alone.label, alone.levels) == ("bert", {"model": "bert"})
+    assert study_of([alone]) is not None
     assert study_of(find_runs([one, other])) is None
     assert study_of(find_runs([one, tmp_path / "alone"])) is None
     assert study_of([]) is None

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from reports.folders import write_study
 from transformer_zoo.errors import ConfigError
 from transformer_zoo.experiments.results import Group, RunRecord, StudyRecord
 from transformer_zoo.reports.comparing import baseline_of, compare, comparisons, comparisons_csv, comparisons_md, comparisons_tex, sentences
+from transformer_zoo.reports.report import report, study_files
 from transformer_zoo.reports.statistics import holm
 
 LOSS, ACCURACY = "validation/loss", "validation/mlm_accuracy"
@@ -163,3 +165,14 @@ def test_twenty_pairs_are_judged_by_the_bootstrap() -> None:
     other = {seed: value - 0.05 + 0.01 * float(wobble) for (seed, value), wobble in zip(base.items(), draws.normal(0, 1, 20), strict=True)}
     (one,) = comparisons([group("base", base), group("other", other)], LOSS)
     assert (one.method, one.p, one.beyond_chance) == ("bootstrap", pytest.approx(1e-4), True)
+
+
+def test_a_study_is_reported_with_its_labels_and_its_baseline(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "s", {"bert": (2.0, 2.1, 2.05), "gpt2": (1.5, 1.602, 1.549)}, baseline="gpt2")
+    report([study], tmp_path / "r.html")
+    text = (tmp_path / "r.md").read_text(encoding="utf-8")
+    assert "## Differences to gpt2" in text
+    assert "- validation/loss ↓, against gpt2: bert is worse beyond chance by 0.4997" in text
+    study_files(study, "A study")
+    assert "## Differences to gpt2" in (study / "summary.md").read_text(encoding="utf-8")
+    assert (study / "comparisons.csv").read_text(encoding="utf-8").startswith("metric,group,baseline,n,unpaired,difference,sd,low,high,p,")

@@ -38,12 +38,13 @@ MOST_POINTS = 240
 def report(paths: Iterable[Path], output: Path, *, title: str = "Runs", labelled: bool = False) -> Path:
     """Write one self-contained HTML file about the runs at `paths` and, beside it, `.csv` (a row per run) and `.md` (the summary).
 
-    `paths`: run folders, studies, or folders of them; `labelled`: runs of a study are grouped by the labels of its plan.
+    `paths`: run folders, studies, or folders of them; `labelled`: runs are grouped by the labels of their plans, as
+    those of one study always are.
     Returns the HTML file's path. Raises RunNotFoundError where there is nothing to report.
     """
     runs = find_runs(paths)
-    groups = group_runs(runs, labelled=labelled)
     study = study_of(runs)
+    groups = group_runs(runs, labelled=labelled or (study is not None and not study.problem))
     fair = fairness(groups, study=study)
     rows, notes = summarise(groups), fair.notes
     output = output if output.suffix == ".html" else output / "report.html"
