@@ -94,7 +94,7 @@ def test_sentences_claim_what_chance_allows() -> None:
     assert told.startswith(
         "validation/loss ↓, against base: bet_ter is better beyond chance by 0.1000 (95% interval −0.1020 to −0.0980, p (Holm) < 0.001, g −50.5"
     )
-    assert "no difference beyond chance to same (+0.0000, 95% interval −0.0020 to +0.0020, p (Holm) 1.000, 5 pairs; a difference above" in told
+    assert "no difference beyond chance to same (0.0000, 95% interval −0.0020 to +0.0020, p (Holm) 1.000, 5 pairs; a difference above" in told
     assert "worse is worse beyond chance by 0.2000" in told
     higher = [group("base", BASE, ACCURACY), group("more", shifted(0.2), ACCURACY)]
     assert "more is better beyond chance" in sentences(comparisons(higher, ACCURACY))[0]

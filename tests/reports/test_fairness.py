@@ -74,10 +74,10 @@ def test_folders_collected_by_hand_list_all_that_differs(tmp_path: Path, caplog:
 
 
 def test_studies_of_several_folders_declare_nothing_together(tmp_path: Path) -> None:
-    for name in "ab":
-        write_study(tmp_path / name, {"bert": (2.0, 2.1)})
-    report([tmp_path / "a", tmp_path / "b"], tmp_path / "r.html")
-    assert "model.kind" not in (tmp_path / "r.md").read_text(encoding="utf-8")
+    for model in ("bert", "gpt2"):
+        write_study(tmp_path / model, {model: (2.0, 2.1)})
+    report([tmp_path / "bert", tmp_path / "gpt2"], tmp_path / "r.html")
+    assert "which no study declared: model.kind" in (tmp_path / "r.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

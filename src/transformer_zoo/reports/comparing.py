@@ -216,7 +216,8 @@ def signed(value: float, one: Comparison) -> str:
         return number(value)
     scale = one.deviation or abs(one.mean)
     digits = max(0, min(8, 1 - math.floor(math.log10(scale)))) if scale else 1
-    return f"{value:+.{digits}f}".replace("-", "−")
+    text = f"{value:+.{digits}f}".replace("-", "−")
+    return text if any(digit in "123456789" for digit in text) else text.lstrip("+−")
 
 
 def p_text(p: float | None) -> str:
