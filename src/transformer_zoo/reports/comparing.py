@@ -40,8 +40,8 @@ class Comparison:
     effect: float | None
     """Hedges' g of paired differences: their mean over their sample standard deviation, corrected for small n."""
     method: str
-    """`t` below 20 pairs, `bootstrap` from 20 on (bootstrap-t intervals, p by sign flips), `signs` where all differences are equal, `none` where there
-    is no spread."""
+    """`t` below 20 pairs, `bootstrap` from 20 on (bootstrap-t intervals, p by sign flips), `signs` where all differences are equal, `none` where
+    there is no spread."""
     beyond_chance: bool
     """Whether the adjusted p-value is at most 5%, with zero outside the interval."""
 
@@ -158,8 +158,8 @@ def explained(found: Sequence[Comparison]) -> str:
     n_judged = sum(one.p is not None for one in found)
     base = f" minus {found[0].baseline}" if found else ""
     return (
-        f"Group{base}, over runs with the same seed; intervals and p of each comparison on its own (paired t below 20 pairs; bootstrap-t and sign flips from 20 on)"
-        f"; p (Holm) for the {n_judged} comparison{'' if n_judged == 1 else 's'} of this table together; "
+        f"Group{base}, over runs with the same seed; intervals and p of each comparison on its own (paired t below 20 pairs; bootstrap-t and sign "
+        f"flips from 20 on); p (Holm) for the {n_judged} comparison{'' if n_judged == 1 else 's'} of this table together; "
         f"bold: beyond chance (p (Holm) ≤ {ALPHA:.2f}). {EFFECT}."
     )
 

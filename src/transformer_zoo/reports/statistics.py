@@ -2,8 +2,8 @@
 
 Below 20 values Student's t. From 20 on the studentised bootstrap (bootstrap-t, Efron and Tibshirani 1993, chapter 12.5): with 20 values it covers
 95% of normal and 94% of exponential means, where the BCa interval covers 93% and 91%. p-values are those of the paired t-test below 20 pairs, and of
-sign flips from 20 on: identical contestants may as well have been swapped in any pair, so that these are exact for them (the bootstrap's would be some
-per cent too small). Both draw by a fixed seed, and the order of the values makes no difference, so the same runs give the same answer.
+sign flips from 20 on: identical contestants may as well have been swapped in any pair, so that these are exact for them (the bootstrap's would be
+somewhat too small). Both draw by a fixed seed, and the order of the values makes no difference, so the same runs give the same answer.
 """
 
 import functools
