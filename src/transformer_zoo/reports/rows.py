@@ -1,6 +1,7 @@
 """One row per group of runs: sizes, metrics over seeds with their intervals, and which group, if any, is best beyond chance."""
 
 import math
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -146,19 +147,29 @@ def same_data(rows: Sequence[Row]) -> bool:
 
 
 def verdicts(rows: Sequence[Row]) -> dict[str, Verdict]:
-    """Column → what may be said of its best mean; no entry where fewer than two rows can be compared.
+    """Column → what may be said of its best mean; no entry where fewer than two rows can be compared."""
+    columns = {}
+    for name in rows[0].cells if rows else ():
+        known = {number: row.by_seed.get(name, {}) for number, row in enumerate(rows) if math.isfinite(row.cells[name][0])}
+        if comparable(name, [rows[number] for number in known]):
+            columns[name] = known
+    return judged(columns)
 
-    The best is compared with every other row over the seeds that both have; the p-values are adjusted (Holm) for all these comparisons of the table.
+
+def judged(columns: Mapping[str, Mapping[int, Mapping[Any, float]]]) -> dict[str, Verdict]:
+    """Column → row → seed → value: what may be said of the best mean of each column with at least two rows.
+
+    The best is compared with every other row over the seeds that both have; the p-values are adjusted (Holm) for all these comparisons together.
     """
     best: dict[str, int] = {}
     differences: dict[tuple[str, int], Difference | None] = {}
-    for name in rows[0].cells if rows else ():
-        means = {number: row.cells[name][0] for number, row in enumerate(rows) if math.isfinite(row.cells[name][0])}
-        if len(means) < 2 or not comparable(name, [rows[number] for number in means]):
+    for name, rows in columns.items():
+        means = {number: mean for number, values in rows.items() if values and math.isfinite(mean := statistics.fmean(values.values()))}
+        if len(means) < 2:
             continue
         best[name] = first = (max if higher_is_better(name) else min)(means, key=means.__getitem__)
         for other in sorted(means.keys() - {first}):
-            differences[name, other] = paired(rows[other].by_seed.get(name, {}), rows[first].by_seed.get(name, {}))
+            differences[name, other] = paired(rows[other], rows[first])
     adjusted = holm([None if difference is None else difference.p for difference in differences.values()])
     still_open: dict[str, list[int]] = {name: [] for name in best}
     no_spread = set()
