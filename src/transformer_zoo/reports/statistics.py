@@ -161,7 +161,8 @@ def sign_flips(samples: Array) -> Array:
     ordered = samples[np.arange(len(samples))[:, None], np.argsort(np.abs(samples), axis=1)]
     means = np.abs(_signs(samples.shape[1]) @ np.abs(ordered).T)  # [S, R], n times the mean
     seen = np.abs(ordered.sum(1))
-    return (1 + (means >= seen * (1 - ROUNDING)).sum(0)) / (RESAMPLES + 1)
+    reached = (means >= seen * (1 - ROUNDING)).sum(0)
+    return (1.0 + reached.astype(np.float64)) / (RESAMPLES + 1)
 
 
 @functools.lru_cache(maxsize=4)
