@@ -174,7 +174,7 @@ def _resamples(n: int) -> Array:
 @functools.lru_cache(maxsize=4)
 def _signs(n: int) -> Array:
     """[RESAMPLES, n] of +1 and −1."""
-    return np.random.default_rng(n).integers(0, 2, size=(RESAMPLES, n)) * 2.0 - 1.0
+    return np.asarray(2 * np.random.default_rng(n).integers(0, 2, size=(RESAMPLES, n)) - 1, dtype=np.float64)
 
 
 @functools.lru_cache(maxsize=4096)
