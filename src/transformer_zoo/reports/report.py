@@ -1,31 +1,35 @@
 """From run folders alone to tables, curves and one HTML file that opens with no network."""
 
+import logging
 import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from pathlib import Path
 
-from transformer_zoo.experiments.results import AXES, Group, RunRecord, differing_keys, find_runs, group_runs, mean_and_deviation
+from transformer_zoo.experiments.results import AXES, Group, RunRecord, find_runs, group_runs, mean_and_deviation, read_study, study_of
+from transformer_zoo.reports.comparing import baseline_of, compare, comparisons_csv, comparisons_md, comparisons_tex
+from transformer_zoo.reports.fairness import fairness
 from transformer_zoo.reports.grids import grid_md, grid_section
 from transformer_zoo.reports.ledgers import ledger_md, ledger_section
 from transformer_zoo.reports.mask_answers import answers_md, answers_section
 from transformer_zoo.reports.page import page, table
+from transformer_zoo.reports.rows import Row, best_rows, scores, summarise
 from transformer_zoo.reports.svg import Interval, Series, dot_chart, line_chart
 from transformer_zoo.reports.tables import (
-    Row,
-    best_rows,
+    LEGEND,
+    cell_text,
     count_text,
     heading,
     runs_csv,
-    scores,
     size_text,
     spread_text,
-    summarise,
     summary_csv,
     summary_md,
     summary_tex,
 )
+
+logger = logging.getLogger(__name__)
 
 MOST_POINTS = 240
 """A longer curve is averaged down to about this many points, so that the page stays small."""
@@ -34,17 +38,24 @@ MOST_POINTS = 240
 def report(paths: Iterable[Path], output: Path, *, title: str = "Runs", labelled: bool = False) -> Path:
     """Write one self-contained HTML file about the runs at `paths` and, beside it, `.csv` (a row per run) and `.md` (the summary).
 
-    `paths`: run folders, studies, or folders of them; `labelled`: runs of a study are grouped by the labels of its plan.
+    `paths`: run folders, studies, or folders of them; `labelled`: runs are grouped by the labels of their plans, as
+    those of one study always are.
     Returns the HTML file's path. Raises RunNotFoundError where there is nothing to report.
     """
     runs = find_runs(paths)
-    groups = group_runs(runs, labelled=labelled)
-    rows, notes = summarise(groups), fairness(groups)
+    study = study_of(runs)
+    groups = group_runs(runs, labelled=labelled or (study is not None and not study.problem))
+    fair = fairness(groups, study=study)
+    rows, notes = summarise(groups), fair.notes
     output = output if output.suffix == ".html" else output / "report.html"
     output.parent.mkdir(parents=True, exist_ok=True)
     output.with_suffix(".csv").write_text(runs_csv(runs, groups), encoding="utf-8")
     output.with_suffix(".md").write_text(f"# {title}\n\n{_markdown(rows, notes, groups)}", encoding="utf-8")
     output.write_text(page(title, sections(groups)), encoding="utf-8")
+    for note in fair.told():
+        logger.warning("%s", note)
+    if study is not None:
+        fair.refuse(str(study.path))
     return output
 
 
@@ -52,12 +63,17 @@ def study_files(study: Path, title: str) -> Path:
     """Write a study's `runs.csv`, `summary.{csv,md,tex}` and `report.html`; returns the last."""
     runs = find_runs([study])
     groups = group_runs(runs, labelled=True)
-    rows, notes = summarise(groups), fairness(groups)
+    record = read_study(study)
+    rows, notes = summarise(groups), fairness(groups, study=record).notes
+    compared = compare(groups, baseline=baseline_of(groups, record))
     contents = {
         "runs.csv": runs_csv(runs, groups),
         "summary.csv": summary_csv(rows),
         "summary.md": _markdown(rows, notes, groups),
         "summary.tex": summary_tex(rows),
+        "comparisons.csv": comparisons_csv(compared),
+        "comparisons.md": comparisons_md(compared, groups),
+        "comparisons.tex": comparisons_tex(compared),
         "report.html": page(title, sections(groups)),
     }
     for name, content in contents.items():
@@ -67,7 +83,8 @@ def study_files(study: Path, title: str) -> Path:
 
 def _markdown(rows: Sequence[Row], notes: Sequence[str], groups: Sequence[Group]) -> str:
     runs = [run for group in groups for run in group.runs]
-    return summary_md(rows, notes, unfinished(runs)) + grid_md(groups) + answers_md(groups) + ledger_md(groups)
+    compared = compare(groups, baseline=baseline_of(groups, study_of(runs)))
+    return summary_md(rows, notes, unfinished(runs)) + comparisons_md(compared, groups) + grid_md(groups) + answers_md(groups) + ledger_md(groups)
 
 
 def unfinished(runs: Sequence[RunRecord]) -> list[RunRecord]:
@@ -75,51 +92,16 @@ def unfinished(runs: Sequence[RunRecord]) -> list[RunRecord]:
     return [run for run in runs if run.status != "done"]
 
 
-def fairness(groups: Sequence[Group]) -> list[str]:
-    """What was held equal between the groups and what was not, one sentence each."""
-    finished = [group for group in groups if group.finished]
-    notes = []
-    if len(finished) > 1:
-        for name, unit in (("parameters", "parameters"), ("tokens", "training tokens"), ("seconds", "seconds of training")):
-            means = [statistics.fmean(group.sizes(name)) for group in finished if group.sizes(name)]
-            if len(means) < len(finished):
-                continue
-            low, high = min(means), max(means)
-            if high - low <= 0.005 * high:
-                notes.append(f"Equal {unit}: {size_text(high)}.")
-            elif name != "seconds" or high > 1.25 * low:
-                notes.append(f"Not equal: {unit}, {size_text(low)} to {size_text(high)}.")
-        differing = differing_keys([group.finished[0] for group in finished])
-        for section, consequence in (
-            ("objective", "their losses measure different things"),
-            ("tokenizer", "compare bits per byte, not losses per token"),
-            ("data", "they were not tested on the same text"),
-        ):
-            if any(key.split(".")[0] == section for key in differing):
-                notes.append(f"The groups differ in {section}: {consequence}.")
-        notes += _kernel_notes(finished)
-    notes += [f"Not measured, {run.label} seed {run.seed}: {run.failure}." for group in groups for run in group.finished if run.failure]
-    if any(len(group.finished) == 1 for group in groups):
-        notes.append("A group with one run says nothing about spread (n=1, no spread); train more seeds before trusting a difference.")
-    return notes
-
-
-def _kernel_notes(finished: Sequence[Group]) -> list[str]:
-    """Whether the groups were computed by the same kernels; nothing where some did not tell."""
-    of = {group.label: sorted({kernel for run in group.finished for kernel in run.kernels}) for group in finished}
-    if not all(of.values()):
-        return []
-    if len({tuple(kernels) for kernels in of.values()}) == 1:
-        return [f"The same kernels throughout ({'; '.join(next(iter(of.values())))})."]
-    told = " | ".join(f"{label}: {'; '.join(kernels)}" for label, kernels in of.items())
-    return [f"The groups ran by different kernels, so that seconds and tokens/s compare these too: {told}."]
-
-
 def sections(groups: Sequence[Group]) -> str:
     """The parts of a report: summary, what did not finish, mask grid and what it says, the ledger of training, curves, final values, all runs."""
     runs = [run for group in groups for run in group.runs]
     rows = summarise(groups)
-    parts = [_summary(rows, fairness(groups), len(runs)), _unfinished(unfinished(runs)), grid_section(groups), answers_section(groups)]
+    parts = [
+        _summary(rows, fairness(groups, study=study_of(runs)).notes, len(runs)),
+        _unfinished(unfinished(runs)),
+        grid_section(groups),
+        answers_section(groups),
+    ]
     parts += [ledger_section(groups), curves(groups), _intervals(groups), _run_list(groups)]
     return "\n".join(part for part in parts if part)
 
@@ -128,7 +110,7 @@ def _summary(rows: Sequence[Row], notes: Sequence[str], n_runs: int) -> str:
     columns = list(rows[0].cells)
     lines = [
         [row.label, count_text(row), size_text(row.sizes["parameters"])]
-        + [spread_text(*row.cells[name]) for name in columns]
+        + [cell_text(row, name) for name in columns]
         + [size_text(row.sizes["tokens_per_second"])]
         for row in rows
     ]
@@ -137,7 +119,7 @@ def _summary(rows: Sequence[Row], notes: Sequence[str], n_runs: int) -> str:
     listed = "".join(f"<li>{escape(note)}</li>" for note in notes)
     return (
         f'<section><p class="soft">{n_runs} run{"s" if n_runs != 1 else ""} in {len(rows)} group{"s" if len(rows) != 1 else ""}; '
-        f"final values, mean ± sample standard deviation over seeds; bold: best mean.</p>{shown}<ul>{listed}</ul></section>"
+        f"final values. {escape(LEGEND)}</p>{shown}<ul>{listed}</ul></section>"
     )
 
 
