@@ -9,8 +9,9 @@ from typing import Any
 
 from transformer_zoo.experiments.results import AXES as MEASURED_AXES
 from transformer_zoo.experiments.results import Group, RunRecord
+from transformer_zoo.reports.rows import scores
 from transformer_zoo.reports.svg import N_COLOURS, Series, dash, figure, line_chart
-from transformer_zoo.reports.tables import heading, scores
+from transformer_zoo.reports.tables import heading
 
 FLOPS = "flops"
 AXES = ("steps", "tokens", FLOPS, "seconds")
@@ -52,12 +53,15 @@ def _chunked(values: Sequence[float], size: int) -> list[float]:
 
 
 def place(run: RunRecord, line: Mapping[str, Any], axis: str) -> float | None:
-    """Where a line of a run's history stands; FLOPs are those of the whole run spread over its tokens. None where the run does not tell."""
+    """Where a line of a run's history stands, behind the run's earlier phases; FLOPs are those of the whole run spread over its tokens. None where
+    the run does not tell."""
     if axis != FLOPS:
-        value = line.get(MEASURED_AXES[axis])
-        return None if value is None else float(value)
-    flops, tokens, seen = run.summary.get("flops"), run.summary.get("tokens"), line.get("tokens")
-    return None if not flops or not tokens or seen is None else float(flops) * float(seen) / float(tokens)
+        seen = line.get(MEASURED_AXES[axis])
+    else:
+        flops, tokens = run.summary.get("flops"), run.summary.get("tokens")
+        seen = float(flops) * float(line["tokens"]) / float(tokens) if flops and tokens and line.get("tokens") is not None else None
+    before = run.before.get(axis)
+    return None if seen is None or before is None else float(seen) + before
 
 
 def curve(runs: Sequence[RunRecord], metric: str) -> Curve | None:

@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from transformer_zoo.experiments.results import Group, higher_is_better, mean_and_deviation
+from transformer_zoo.experiments.results import Group, differing_keys, higher_is_better, mean_and_deviation
 from transformer_zoo.reports.curves import legend
 from transformer_zoo.reports.page import table
-from transformer_zoo.reports.plans import Plans, levels_of
+from transformer_zoo.reports.rows import scores
 from transformer_zoo.reports.svg import Interval, Series, dot_chart, line_chart
-from transformer_zoo.reports.tables import heading, scores, spread_text
+from transformer_zoo.reports.tables import heading, spread_text
 
 MOST_METRICS, MOST_PAIRS, MOST_LINES = 3, 6, 12
+MOST_FACTORS = 4
+"""Runs without a plan that differ in more settings than this are not read as an experiment with factors."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +64,20 @@ def _ordered(levels: list[str]) -> list[str]:
     return sorted(levels, key=lambda level: values[level] or 0.0) if len(known) == len(levels) else levels
 
 
-def effects_section(groups: Sequence[Group], plans: Plans) -> str:
+def levels_of(groups: Sequence[Group]) -> list[dict[str, str]]:
+    """Factor → level for every group: as planned, else the few settings in which the groups differ; empty where there are none or many."""
+    planned = [group.runs[0].levels for group in groups]
+    if all(planned):
+        return planned
+    keys = differing_keys([group.runs[0] for group in groups if len(group.runs[0].config) > 1])
+    if not keys or len(keys) > MOST_FACTORS:
+        return [{} for _ in groups]
+    return [{key: str(group.runs[0].config[key]) for key in keys if key in group.runs[0].config} for group in groups]
+
+
+def effects_section(groups: Sequence[Group]) -> str:
     """HTML; empty where the runs are not combinations of levels."""
-    design = Design(groups=groups, levels=levels_of(groups, plans))
+    design = Design(groups=groups, levels=levels_of(groups))
     metrics = [metric for metric in scores(groups) if len([group for group in groups if group.values(metric)]) > 1][:MOST_METRICS]
     if not design.factors or not metrics:
         return ""
@@ -74,7 +87,9 @@ def effects_section(groups: Sequence[Group], plans: Plans) -> str:
         f"<details><summary>{escape(heading(metric))}</summary>{block}</details>" for metric, block in zip(metrics[1:], blocks[1:], strict=True)
     )
     several = " A factor alone: over all runs with that level, whatever the other factors are." if len(design.factors) > 1 else ""
-    return f'<section id="factors"><h2>Factors</h2><p class="soft">Means and sample standard deviations of final values.{several}</p>{shown}</section>'
+    return (
+        f'<section id="factors"><h2>Factors</h2><p class="soft">Means and sample standard deviations of final values.{several}</p>{shown}</section>'
+    )
 
 
 def _block(design: Design, metric: str) -> str:
@@ -98,7 +113,9 @@ def _alone(design: Design, metric: str, factor: str) -> str:
             return ""
         chart = line_chart([series], name=f"{metric} over {factor}", x_label=factor)
     else:
-        rows = [Interval(label=level, values=values, mean=m, deviation=d, colour=0) for level, values in told for m, d in [mean_and_deviation(values)]]
+        rows = [
+            Interval(label=level, values=values, mean=m, deviation=d, colour=0) for level, values in told for m, d in [mean_and_deviation(values)]
+        ]
         chart = dot_chart(rows, name=f"{metric} by {factor}", x_label=metric)
     return f"<figure><h4>{escape(factor)}</h4>{chart}</figure>" if chart else ""
 
@@ -129,7 +146,8 @@ def _pair(design: Design, metric: str, first: str, second: str) -> str:
             chart = line_chart(series, name=f"{metric} over {over} for each {lines}", x_label=over, x_names=names)
             keys = legend([f"{lines}={level}" for level in line_levels])
             shown = f"<figure><h4>{escape(over)} for each {escape(lines)}</h4>{chart}{keys}</figure>"
-    return f'<div class="grid-of-charts">{shown}<figure class="broad"><h4>{escape(first)} × {escape(second)}</h4>{heat_map(design, metric, lines, over)}</figure></div>'
+    shaded = f'<figure class="broad"><h4>{escape(first)} × {escape(second)}</h4>{heat_map(design, metric, lines, over)}</figure>'
+    return f'<div class="grid-of-charts">{shown}{shaded}</div>'
 
 
 def heat_map(design: Design, metric: str, down: str, across: str) -> str:

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from html import escape
 
 from transformer_zoo.experiments.results import Group, higher_is_better, mean_and_deviation
+from transformer_zoo.reports.rows import scores
 from transformer_zoo.reports.scatter import Dot, scatter_chart
 from transformer_zoo.reports.svg import figure, short_number
-from transformer_zoo.reports.tables import heading, scores, spread_text
+from transformer_zoo.reports.tables import heading, spread_text
 
 COSTS = {
     "parameters": "parameters",
@@ -29,9 +30,7 @@ def front(points: Sequence[tuple[float, float]], *, higher: bool) -> list[int]:
     sign = 1.0 if higher else -1.0
     members = []
     for number, (cost, quality) in enumerate(points):
-        beaten = any(
-            other_cost <= cost and sign * other >= sign * quality and (other_cost, other) != (cost, quality) for other_cost, other in points
-        )
+        beaten = any(other_cost <= cost and sign * other >= sign * quality and (other_cost, other) != (cost, quality) for other_cost, other in points)
         if not beaten:
             members.append(number)
     return sorted(members, key=lambda number: points[number])

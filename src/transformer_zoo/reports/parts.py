@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from transformer_zoo.experiments.results import Group, mean_and_deviation
+from transformer_zoo.experiments.results import Group, StudyRecord, mean_and_deviation
 from transformer_zoo.reports.page import table
-from transformer_zoo.reports.plans import Plans
 from transformer_zoo.reports.scatter import Bar, bar_chart, part_names
 from transformer_zoo.reports.svg import N_COLOURS, short_number
 
@@ -15,9 +14,9 @@ MEASURES = {"parameters": "parameters", "flops": "FLOPs of one step, forward and
 MOST_BARS = 24
 
 
-def part_bars(groups: Sequence[Group], plans: Plans) -> dict[str, list[Bar]]:
+def part_bars(groups: Sequence[Group], studies: Sequence[StudyRecord]) -> dict[str, list[Bar]]:
     """Measure → a bar for every contestant (where the plan tells its costs) or group; measures that nobody tells are left out."""
-    priced = [one for one in plans.contestants if (one.get("costs") or {}).get("parts")]
+    priced = [one for study in studies for one in study.contestants if (one.get("costs") or {}).get("parts")]
     if priced:
         bars = {
             "parameters": [_priced(one, lambda part: part["parameters"]) for one in priced],
@@ -44,10 +43,10 @@ def _summed(group: Group) -> Bar | None:
     return Bar(label=group.label, parts=[("embeddings", inner), ("all others", whole - inner)])
 
 
-def parts_section(groups: Sequence[Group], plans: Plans) -> str:
+def parts_section(groups: Sequence[Group], studies: Sequence[StudyRecord]) -> str:
     """HTML; empty where nothing is known."""
     shown = ""
-    for measure, bars in part_bars(groups, plans).items():
+    for measure, bars in part_bars(groups, studies).items():
         names = part_names(bars)
         keys = "".join(
             f'<li><svg viewBox="0 0 24 8" aria-hidden="true"><rect class="bar c{place % N_COLOURS}{" pale" if place >= N_COLOURS else ""}" '

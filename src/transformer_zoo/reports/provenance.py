@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from transformer_zoo.experiments.results import Group, RunRecord, differing_keys
+from transformer_zoo.experiments.results import STUDY_FILE, Group, RunRecord, StudyRecord, differing_keys, read_study
 from transformer_zoo.reports.page import table
-from transformer_zoo.reports.plans import Plans
+from transformer_zoo.reports.tables import code_text
 
 PROGRAM = "transformer-zoo"
 MANY_GROUPS = 6
@@ -16,6 +16,12 @@ MANY_GROUPS = 6
 STUDY_COMMANDS = ("compare", "ablate")
 OWN_PLACE = ("run_dir", "name")
 """Overrides that say only where a run is kept."""
+
+
+def studies_of(runs: Sequence[RunRecord]) -> list[StudyRecord]:
+    """Every study that one of the runs lies in."""
+    folders = dict.fromkeys(parent for run in runs for parent in list(run.path.resolve().parents)[:2] if (parent / STUDY_FILE).is_file())
+    return [study for folder in folders if (study := read_study(folder)) is not None]
 
 
 # --- settings -----------------------------------------------------------------------------------------------------------------------------
@@ -82,9 +88,9 @@ def _seed(run: RunRecord) -> str:
 # --- commands -----------------------------------------------------------------------------------------------------------------------------
 
 
-def study_commands(runs: Sequence[RunRecord], plans: Plans) -> list[str]:
+def study_commands(runs: Sequence[RunRecord], studies: Sequence[StudyRecord]) -> list[str]:
     """What to type to repeat all of it: by the plans, else by what the runs of a study remember of how they were started."""
-    found = [shlex.join([PROGRAM, *words]) for words in plans.commands]
+    found = [shlex.join([PROGRAM, *words]) for words in (study.command for study in studies) if words]
     if not found:
         remembered = [[str(word) for word in run.environment.get("command") or []][1:] for run in runs]
         found = [shlex.join([PROGRAM, *words]) for words in remembered if words and words[0] in STUDY_COMMANDS]
@@ -97,26 +103,20 @@ def run_command(run: RunRecord) -> str:
     return shlex.join([PROGRAM, "train", *words]) if words else ""
 
 
-def code_state(run: RunRecord) -> str:
-    """The commit that a run was trained by; `changed` where the files were not those of the commit."""
-    code = run.environment.get("code") or {}
-    commit = str(code.get("commit") or "")[:10]
-    return f"{commit}, changed" if commit and code.get("changed") else commit
-
-
-def commands_section(groups: Sequence[Group], plans: Plans) -> str:
+def commands_section(groups: Sequence[Group], studies: Sequence[StudyRecord]) -> str:
     """HTML: the command of the study, and of every run."""
     runs = [run for group in groups for run in group.runs]
-    whole = "".join(_command(text) for text in study_commands(runs, plans))
-    single = "".join(
-        f"<li><span>{escape(run.path.name)}{escape(f' ({state})') if (state := code_state(run)) else ''}</span>{_command(text)}</li>"
-        for run in runs
-        if (text := run_command(run))
-    )
+    whole = "".join(_command(text) for text in study_commands(runs, studies))
+    single = "".join(f"<li><span>{escape(_title(run))}</span>{_command(text)}</li>" for run in runs if (text := run_command(run)))
     if not whole and not single:
         return ""
     told = "" if not single else f'<details><summary>Each run</summary><ul class="commands">{single}</ul></details>'
     return f'<section id="commands"><h2>Repeat it</h2>{whole}{told}</section>'
+
+
+def _title(run: RunRecord) -> str:
+    """A run's folder and the code that trained it."""
+    return " · ".join(part for part in (run.path.name, code_text(run)) if part)
 
 
 def _command(text: str) -> str:

@@ -1,36 +1,123 @@
 """From run folders alone to tables, curves and one HTML file that opens with no network."""
 
+import logging
 import math
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from pathlib import Path
 
-from transformer_zoo.experiments.results import STUDY_FILE, Group, RunRecord, differing_keys, find_runs, group_runs, is_run, mean_and_deviation
+from transformer_zoo.experiments.results import Group, find_runs, group_runs, read_study, study_of
+from transformer_zoo.reports.comparing import baseline_of, compare, comparisons_csv, comparisons_md, comparisons_tex
 from transformer_zoo.reports.curves import Reference, curve_files, curves
 from transformer_zoo.reports.curves import data as curve_data
 from transformer_zoo.reports.effects import effects_section
+from transformer_zoo.reports.fairness import fairness
 from transformer_zoo.reports.grids import grid_md, grid_section
 from transformer_zoo.reports.ledgers import ledger_md, ledger_section
 from transformer_zoo.reports.mask_answers import answers_md, answers_section
-from transformer_zoo.reports.page import page, table
+from transformer_zoo.reports.overview import comparison_section, fairness_section, final_values_section, runs_section, summary_section
+from transformer_zoo.reports.page import page
 from transformer_zoo.reports.pareto import pareto_files, pareto_section
 from transformer_zoo.reports.parts import parts_section
-from transformer_zoo.reports.plans import Plans, read_plans
-from transformer_zoo.reports.provenance import code_state, commands_section, differences_section, unfinished, unfinished_section
-from transformer_zoo.reports.svg import Interval, dot_chart
-from transformer_zoo.reports.tables import (
-    SIZES,
-    Row,
-    best_rows,
-    count_text,
-    heading,
-    runs_csv,
-    scores,
-    size_text,
-    spread_text,
-    summarise,
-    summary_csv,
-    summary_md,
-    summary_tex,
-)
+from transformer_zoo.reports.provenance import commands_section, differences_section, studies_of, unfinished, unfinished_section
+from transformer_zoo.reports.rows import Row, summarise
+from transformer_zoo.reports.tables import runs_csv, summary_csv, summary_md, summary_tex
+
+logger = logging.getLogger(__name__)
+
+
+def report(paths: Iterable[Path], output: Path, *, title: str = "Runs", labelled: bool = False) -> Path:
+    """Write one self-contained HTML file about the runs at `paths` and, beside it, `.csv` (a row per run) and `.md` (the summary).
+
+    `paths`: run folders, studies, or folders of them; `labelled`: runs of a study are grouped by the labels of its plan.
+    Returns the HTML file's path. Raises RunNotFoundError where there is nothing to report, and ConfigError, after everything was written, where runs
+    of a study differ in what it did not declare.
+    """
+    runs = find_runs(paths)
+    groups = group_runs(runs, labelled=labelled)
+    study = study_of(runs)
+    fair = fairness(groups, study=study)
+    output = output if output.suffix == ".html" else output / "report.html"
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.with_suffix(".csv").write_text(runs_csv(runs, groups), encoding="utf-8")
+    output.with_suffix(".md").write_text(f"# {title}\n\n{_markdown(summarise(groups), fair.notes, groups)}", encoding="utf-8")
+    output.write_text(html(title, groups), encoding="utf-8")
+    for note in fair.told():
+        logger.warning("%s", note)
+    if study is not None:
+        fair.refuse(str(study.path))
+    return output
+
+
+def study_files(study: Path, title: str) -> Path:
+    """Write a study's `runs.csv`, `summary.{csv,md,tex}`, `comparisons.{csv,md,tex}`, pictures (`curves-*.svg`, `pareto-*.svg`) and `report.html`;
+    returns the last."""
+    runs = find_runs([study])
+    groups = group_runs(runs, labelled=True)
+    record = read_study(study)
+    rows, notes = summarise(groups), fairness(groups, study=record).notes
+    compared = compare(groups, baseline=baseline_of(groups, record))
+    contents = {
+        "runs.csv": runs_csv(runs, groups),
+        "summary.csv": summary_csv(rows),
+        "summary.md": _markdown(rows, notes, groups),
+        "summary.tex": summary_tex(rows),
+        "comparisons.csv": comparisons_csv(compared),
+        "comparisons.md": comparisons_md(compared, groups),
+        "comparisons.tex": comparisons_tex(compared),
+        **curve_files(groups),
+        **pareto_files(groups),
+        "report.html": html(title, groups),
+    }
+    for name, content in contents.items():
+        (study / name).write_text(content, encoding="utf-8")
+    return study / "report.html"
+
+
+def _markdown(rows: Sequence[Row], notes: Sequence[str], groups: Sequence[Group]) -> str:
+    runs = [run for group in groups for run in group.runs]
+    compared = compare(groups, baseline=baseline_of(groups, study_of(runs)))
+    return summary_md(rows, notes, unfinished(runs)) + comparisons_md(compared, groups) + grid_md(groups) + answers_md(groups) + ledger_md(groups)
+
+
+def html(title: str, groups: Sequence[Group]) -> str:
+    """The whole page."""
+    lines = references(groups)
+    return page(title, sections(groups, lines), curve_data(groups, lines))
+
+
+def sections(groups: Sequence[Group], lines: Mapping[str, Reference] | None = None) -> str:
+    """The parts of a report. `lines`: metric → a horizontal line in its curves."""
+    runs = [run for group in groups for run in group.runs]
+    study = study_of(runs)
+    studies = studies_of(runs)
+    parts = [
+        fairness_section(fairness(groups, study=study), len(runs), len(groups)),
+        summary_section(groups),
+        comparison_section(groups, baseline_of(groups, study)),
+        unfinished_section(runs),
+        curves(groups, lines),
+        pareto_section(groups),
+        effects_section(groups),
+        final_values_section(groups),
+        grid_section(groups),
+        answers_section(groups),
+        ledger_section(groups),
+        parts_section(groups, studies),
+        differences_section(groups),
+        runs_section(groups),
+        commands_section(groups, studies),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def references(groups: Sequence[Group]) -> dict[str, Reference]:
+    """The best possible value of a metric, where all finished runs tell the same one as `SPLIT/floor` (of the loss) or `SPLIT/METRIC_floor`."""
+    finals = [run.final() for group in groups for run in group.finished]
+    found: dict[str, Reference] = {}
+    for name in dict.fromkeys(name for final in finals for name in final if name.count("/") == 1 and name.endswith("floor")):
+        split, _, measure = name.partition("/")
+        metric = f"{split}/{measure.removesuffix('_floor') if measure != 'floor' else 'loss'}"
+        values = [final[name] for final in finals if name in final]
+        if len(values) == len(finals) and math.isfinite(values[0]) and all(math.isclose(value, values[0], rel_tol=1e-6) for value in values):
+            found[metric] = ("best possible", values[0])
+    return found

@@ -64,11 +64,8 @@ def scatter_chart(dots: Sequence[Dot], *, name: str, x_label: str) -> str:
         pale = "" if dot.number else " off"
         body.append(f'<circle class="dot{pale} {colour}" cx="{at:.1f}" cy="{high_up:.1f}" r="4.5"><title>{tip}</title></circle>')
         if dot.number:
-            right = at > WIDTH - RIGHT - 20
-            body.append(
-                f'<text class="name" x="{at + (-7 if right else 7):.1f}" y="{high_up - 6:.1f}"{" text-anchor=" + chr(34) + "end" + chr(34) if right else ""}>'
-                f"{dot.number}</text>"
-            )
+            side, anchor = (-7, "end") if at > WIDTH - RIGHT - 20 else (7, "start")
+            body.append(f'<text class="name" x="{at + side:.1f}" y="{high_up - 6:.1f}" text-anchor="{anchor}">{dot.number}</text>')
     return drawing(body, name)
 
 

@@ -14,7 +14,7 @@ from transformer_zoo.evaluation.bleu import BleuConfig
 from transformer_zoo.evaluation.floor import best_possible
 from transformer_zoo.evaluation.loss import LossConfig
 from transformer_zoo.reports.page import page, table
-from transformer_zoo.reports.report import axis_choice, by_axis
+from transformer_zoo.reports.curves import axis_choice, by_axis
 from transformer_zoo.experiments.results import RunRecord, read_run
 from transformer_zoo.experiments.run import LoadedRun, load_run, train
 from transformer_zoo.reports.svg import Series, figure, line_chart, short_number
