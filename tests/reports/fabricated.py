@@ -24,7 +24,10 @@ def fabricated_study(folder: Path, groups: dict[str, dict[str, str]], *, seeds: 
             if left == 0 and failed > 1:
                 continue  # planned, not there
             fabricated_run(folder / name, levels, number=number, seed=seed, size=size, points=points, finished=left >= failed)
-        parts = [{"name": part, "parameters": size // (n + 2), "forward": size * 3.0 / (n + 1), "backward": size * 6.0 / (n + 1)} for n, part in enumerate(PARTS)]
+        parts = [
+            {"name": part, "parameters": size // (n + 2), "forward": size * 3.0 / (n + 1), "backward": size * 6.0 / (n + 1)}
+            for n, part in enumerate(PARTS)
+        ]
         contestants.append({"name": label, "parameters": size, "overrides": [], "levels": levels, "costs": {"parts": parts}})
     plan = {
         "kind": "compare",

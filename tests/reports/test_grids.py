@@ -9,7 +9,7 @@ import yaml
 from transformer_zoo.experiments.results import Group, find_runs, group_runs
 from transformer_zoo.reports.grids import grid_md, grid_section, grids, lines
 from transformer_zoo.reports.report import report, study_files
-from transformer_zoo.reports.tables import scores
+from transformer_zoo.reports.rows import scores
 
 
 def write_run(folder: Path, *, ratio: float, seed: int, losses: dict[str, float], floor: bool = True, masks: str = "a") -> None:

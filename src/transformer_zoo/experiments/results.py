@@ -1,5 +1,6 @@
 """Reads finished and unfinished runs back from their folders alone, and groups those that differ in nothing but the seed."""
 
+import functools
 import json
 import logging
 import math
@@ -108,10 +109,15 @@ class RunRecord:
 
     def final(self) -> dict[str, float]:
         """The last value of every metric; what `summary.json` says wins over the history."""
-        values = {name: float(value) for line in self.history for name, value in line.items() if _is_number(value) and name not in AXES.values()}
         told = self.summary.get("metrics", {})
         told = told.get("final", told) if isinstance(told, Mapping) else {}
-        return values | {name: float(value) for name, value in told.items() if _is_number(value)} | self.measured_scores()
+        told = told if isinstance(told, Mapping) else {}
+        return self._last | {name: float(value) for name, value in told.items() if _is_number(value)} | self.measured_scores()
+
+    @functools.cached_property
+    def _last(self) -> dict[str, float]:
+        """The last value of every metric in the history, read once: histories are long and asked often."""
+        return {name: float(value) for line in self.history for name, value in line.items() if _is_number(value) and name not in AXES.values()}
 
     def measured_scores(self) -> dict[str, float]:
         """The score of every measurement made after the end, as `validation/sst2_accuracy` for the accuracy of the one named sst2."""
@@ -247,6 +253,8 @@ def read_run(folder: Path) -> RunRecord:
             if not isinstance(settings, dict):
                 raise ValueError("config.yaml does not hold settings")
             record.config = {str(key): value for key, value in flatten(settings).items()}
+            if (own := _own_phase(record.config.get("init_from"), folder)) is not None:
+                record.config["init_from"] = own
         if (folder / "overrides.txt").is_file():
             lines = (folder / "overrides.txt").read_text(encoding="utf-8").splitlines()
             record.overrides = tuple(line.strip() for line in lines if line.strip())
@@ -256,6 +264,15 @@ def read_run(folder: Path) -> RunRecord:
     except (OSError, ValueError, yaml.YAMLError) as error:
         record.status, record.reason = "unreadable", " ".join(str(error).split())
     return record
+
+
+def _own_phase(init_from: Any, folder: Path) -> str | None:
+    """`phases/1` where a run began with the weights of a phase of its own, so that runs which differ in the place alone do not differ."""
+    if not isinstance(init_from, str):
+        return None
+    path = Path(init_from).resolve()
+    place = folder.resolve() / PHASES
+    return path.relative_to(place.parent).as_posix() if path.is_relative_to(place) else None
 
 
 def _phase(folder: Path, finished: bool) -> dict[str, Any]:
@@ -310,12 +327,20 @@ def find_runs(paths: Iterable[Path]) -> list[RunRecord]:
     for path in paths:
         if not path.is_dir():
             raise RunNotFoundError(f"report: there is no run, study or folder {str(path)!r}; give the folder that `train` or `compare` named")
-        here = [read_run(path)] if is_run(path) else _planned(path) or _below(path)
+        here = [_one(path)] if is_run(path) else _planned(path) or _below(path)
         if not here:
             raise RunNotFoundError(f"report: {str(path)!r} holds no runs (a run has {' or '.join(RUN_FILES)})")
         for record in here:
             found.setdefault(record.path.resolve(), record)
     return list(found.values())
+
+
+def _one(folder: Path) -> RunRecord:
+    """A run that was named itself; one of a study is read as its plan knows it."""
+    record = read_run(folder)
+    study = study_of([record])
+    planned = [] if study is None or study.problem else _planned(study.path)
+    return next((run for run in planned if run.path.resolve() == folder.resolve()), record)
 
 
 def read_study(study: Path) -> StudyRecord | None:
@@ -336,7 +361,7 @@ def read_study(study: Path) -> StudyRecord | None:
             declared=None if plan.get("declared") is None else _words(plan["declared"]),
             matched=_words(plan.get("matched")),
             tolerance=float(plan.get("tolerance") or StudyRecord.tolerance),
-            baseline=None if plan.get("baseline") is None else str(plan["baseline"]),
+            baseline=str(plan["baseline"]) if plan.get("baseline") else None,
             command=_words(plan.get("command")),
             contestants=tuple(one for one in plan.get("contestants") or [] if isinstance(one, dict)),
             cells=tuple(cells),

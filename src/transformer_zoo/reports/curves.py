@@ -53,19 +53,17 @@ def _chunked(values: Sequence[float], size: int) -> list[float]:
 
 
 def place(run: RunRecord, line: Mapping[str, Any], axis: str) -> float | None:
-    """Where a line of a run's history stands, behind the run's earlier phases; FLOPs are those of the whole run spread over its tokens. None where
-    the run does not tell."""
+    """Where a line of a run's history stands; FLOPs are those of the whole run spread over its tokens. None where the run does not tell."""
     if axis != FLOPS:
         seen = line.get(MEASURED_AXES[axis])
     else:
         flops, tokens = run.summary.get("flops"), run.summary.get("tokens")
         seen = float(flops) * float(line["tokens"]) / float(tokens) if flops and tokens and line.get("tokens") is not None else None
-    before = run.before.get(axis)
-    return None if seen is None or before is None else float(seen) + before
+    return None if seen is None else float(seen)
 
 
 def curve(runs: Sequence[RunRecord], metric: str) -> Curve | None:
-    """The mean curve of the runs that measured the metric; None where none did."""
+    """The mean curve of the runs that measured the metric, behind what their earlier phases cost; None where none did."""
     measured = [(run, {line["step"]: line for line in run.history if metric in line and "step" in line}) for run in runs]
     measured = [(run, lines) for run, lines in measured if lines]
     if not measured:
@@ -73,9 +71,11 @@ def curve(runs: Sequence[RunRecord], metric: str) -> Curve | None:
     steps = sorted(set.intersection(*(set(lines) for _, lines in measured)))
     places = {}
     for axis in AXES:
+        before = [run.before.get(axis) for run, _ in measured]
         at = [[place(run, lines[step], axis) for run, lines in measured] for step in steps]
-        if all(value is not None for values in at for value in values):
-            places[axis] = [statistics.fmean(value for value in values if value is not None) for values in at]
+        if None not in before and all(value is not None for values in at for value in values):
+            begin = statistics.fmean(value or 0.0 for value in before)
+            places[axis] = [begin + math.fsum(value or 0.0 for value in values) / len(measured) for values in at]
     values = [[float(lines[step][metric]) for _, lines in measured] for step in steps]
     spread = [statistics.stdev(one) for one in values] if len(measured) > 1 else None
     return Curve(places=places, values=[statistics.fmean(one) for one in values], spread=spread)
@@ -133,9 +133,8 @@ def axes_of(found: Sequence[Chart]) -> list[str]:
     return [axis for axis in AXES if any(axis in one.places for chart in found for one in chart.lines.values())]
 
 
-def curves(groups: Sequence[Group], references: Mapping[str, Reference] | None = None) -> str:
-    """The section of a page: every metric over every axis; the reader chooses the axis. `references`: metric → a line to draw."""
-    found = charts(groups, references)
+def curves(groups: Sequence[Group], found: Sequence[Chart]) -> str:
+    """The section of a page: every metric over every axis; the reader chooses the axis."""
     if not found:
         return ""
     axes, most = axes_of(found), share(found, DRAWN_POINTS_OF_A_PAGE)
@@ -177,9 +176,8 @@ def legend(labels: Sequence[str]) -> str:
     return f'<ul class="legend">{items}</ul>'
 
 
-def data(groups: Sequence[Group], references: Mapping[str, Reference] | None = None) -> dict[str, Any]:
-    """What the page's script draws from, in the order of the section's charts; numbers have five digits, no value is null."""
-    found = charts(groups, references)
+def data(groups: Sequence[Group], found: Sequence[Chart]) -> dict[str, Any]:
+    """What the page's script draws from, in the order of the section's charts; numbers have five digits, what is not finite is null."""
     most = share(found, POINTS_OF_A_PAGE)
     pages = []
     for chart in found:
@@ -197,9 +195,8 @@ def _short(values: Sequence[float]) -> list[float | int | None]:
     return [int(value) if value is not None and value == int(value) and abs(value) < 1e6 else value for value in rounded]
 
 
-def curve_files(groups: Sequence[Group]) -> dict[str, str]:
+def curve_files(groups: Sequence[Group], found: Sequence[Chart]) -> dict[str, str]:
     """Name of a file → a picture of one metric over every axis."""
-    found = charts(groups)
     labels = [group.label for group in groups]
     most = share(found, DRAWN_POINTS_OF_A_PAGE)
     files = {}

@@ -2,12 +2,12 @@
 
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from transformer_zoo.experiments.results import Group, find_runs, group_runs, read_study, study_of
 from transformer_zoo.reports.comparing import baseline_of, compare, comparisons_csv, comparisons_md, comparisons_tex
-from transformer_zoo.reports.curves import Reference, curve_files, curves
+from transformer_zoo.reports.curves import Chart, Reference, charts, curve_files, curves
 from transformer_zoo.reports.curves import data as curve_data
 from transformer_zoo.reports.effects import effects_section
 from transformer_zoo.reports.fairness import fairness
@@ -28,13 +28,14 @@ logger = logging.getLogger(__name__)
 def report(paths: Iterable[Path], output: Path, *, title: str = "Runs", labelled: bool = False) -> Path:
     """Write one self-contained HTML file about the runs at `paths` and, beside it, `.csv` (a row per run) and `.md` (the summary).
 
-    `paths`: run folders, studies, or folders of them; `labelled`: runs of a study are grouped by the labels of its plan.
+    `paths`: run folders, studies, or folders of them; `labelled`: runs are grouped by the labels of their plans, as
+    those of one study always are.
     Returns the HTML file's path. Raises RunNotFoundError where there is nothing to report, and ConfigError, after everything was written, where runs
     of a study differ in what it did not declare.
     """
     runs = find_runs(paths)
-    groups = group_runs(runs, labelled=labelled)
     study = study_of(runs)
+    groups = group_runs(runs, labelled=labelled or (study is not None and not study.problem))
     fair = fairness(groups, study=study)
     output = output if output.suffix == ".html" else output / "report.html"
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -64,7 +65,7 @@ def study_files(study: Path, title: str) -> Path:
         "comparisons.csv": comparisons_csv(compared),
         "comparisons.md": comparisons_md(compared, groups),
         "comparisons.tex": comparisons_tex(compared),
-        **curve_files(groups),
+        **curve_files(groups, charts(groups, references(groups))),
         **pareto_files(groups),
         "report.html": html(title, groups),
     }
@@ -81,12 +82,12 @@ def _markdown(rows: Sequence[Row], notes: Sequence[str], groups: Sequence[Group]
 
 def html(title: str, groups: Sequence[Group]) -> str:
     """The whole page."""
-    lines = references(groups)
-    return page(title, sections(groups, lines), curve_data(groups, lines))
+    found = charts(groups, references(groups))
+    return page(title, sections(groups, found), curve_data(groups, found))
 
 
-def sections(groups: Sequence[Group], lines: Mapping[str, Reference] | None = None) -> str:
-    """The parts of a report. `lines`: metric → a horizontal line in its curves."""
+def sections(groups: Sequence[Group], found: Sequence[Chart] = ()) -> str:
+    """The parts of a report; `found`: its curves."""
     runs = [run for group in groups for run in group.runs]
     study = study_of(runs)
     studies = studies_of(runs)
@@ -95,7 +96,7 @@ def sections(groups: Sequence[Group], lines: Mapping[str, Reference] | None = No
         summary_section(groups),
         comparison_section(groups, baseline_of(groups, study)),
         unfinished_section(runs),
-        curves(groups, lines),
+        curves(groups, found),
         pareto_section(groups),
         effects_section(groups),
         final_values_section(groups),

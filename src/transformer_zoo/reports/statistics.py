@@ -69,7 +69,7 @@ def estimate(values: Sequence[float], level: float = LEVEL) -> Estimate:
     mean, deviation = statistics.fmean(values), statistics.stdev(values)
     if _equal(deviation, values):
         return Estimate(n=len(values), mean=mean, deviation=0.0)
-    low, high, _, method = _judged(values, level)
+    low, high, _, method = _judged(tuple(values), level)
     return Estimate(n=len(values), mean=mean, deviation=deviation, low=low, high=high, method=method)
 
 
@@ -88,7 +88,7 @@ def paired(first: Mapping[Any, float], second: Mapping[Any, float], level: float
         if abs(mean) <= ROUNDING * max(abs(first[seed]) for seed in seeds):
             return Difference(n=n, mean=0.0, deviation=0.0, p=1.0, effect=0.0, unpaired=unpaired)
         return Difference(n=n, mean=mean, deviation=0.0, p=2.0 ** (1 - n), method=SIGNS, unpaired=unpaired)
-    low, high, p, method = _judged(differences, level)
+    low, high, p, method = _judged(tuple(differences), level)
     effect = hedges(n) * mean / deviation if n > 2 else None
     return Difference(n=n, mean=mean, deviation=deviation, low=low, high=high, p=p, effect=effect, method=method, unpaired=unpaired)
 
@@ -159,8 +159,9 @@ def _resamples(n: int) -> Array:
     return np.random.default_rng(n).multinomial(n, [1 / n] * n, size=RESAMPLES) / n
 
 
-def _judged(values: Sequence[float], level: float) -> tuple[float, float, float, str]:
-    """low, high, p and the method for values with some spread."""
+@functools.lru_cache(maxsize=4096)
+def _judged(values: tuple[float, ...], level: float) -> tuple[float, float, float, str]:
+    """low, high, p and the method for values with some spread; the parts of a report ask for the same again."""
     samples = np.asarray([values], dtype=np.float64)
     if len(values) >= BOOTSTRAP_FROM:
         low, high, p = (float(one[0]) for one in bootstrap_t(samples, level))

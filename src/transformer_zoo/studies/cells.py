@@ -13,7 +13,6 @@ from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.experiments.convert import to_dict
 from transformer_zoo.experiments.results import STUDY_FILE, flatten, is_identity
 
-
 Compose = Callable[[Sequence[str]], ExperimentConfig]
 """Overrides → checked settings; `experiments.compose.experiment` is one."""
 

@@ -11,8 +11,8 @@ from transformer_zoo.errors import ConfigError
 from transformer_zoo.experiments import config_tree
 from transformer_zoo.experiments.convert import from_dict
 from transformer_zoo.experiments.hints import did_you_mean
-from transformer_zoo.studies.measuring import Measurement
 from transformer_zoo.settings import Config, PositiveInt
+from transformer_zoo.studies.measuring import Measurement
 from transformer_zoo.training.settings import BUDGETS
 
 GROUP = "study"
