@@ -44,7 +44,7 @@ def test_a_heat_map_is_darkest_at_the_best_and_says_what_is_missing(square: list
     text = heat_map(Design(groups=square, levels=levels_of(square)), "validation/loss", "norm", "ratio")
     assert '--h:1.000">1.000</td>' in text
     assert '--h:0.000">4.0 ± 1.4</td>' in text
-    assert "<td>norm=post</td><td>failed</td>" in text
+    assert "<td>post</td><td>failed</td>" in text
 
 
 def test_both_kinds_of_plot_stand_in_the_section(square: list[Group]) -> None:

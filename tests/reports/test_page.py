@@ -76,5 +76,11 @@ def test_sections_are_listed_and_a_long_title_is_cut() -> None:
 
 def test_long_cells_are_wrapped_and_classes_come_together() -> None:
     text = table(["a", "b"], [["x", "y" * 41]], marked=[(0, 1)], shades={(0, 1): 0.5})
-    assert f"<td class='best heat long' style=\"--h:0.500\">{'y' * 41}</td>" in text
+    assert f"<td class='best heat word long' style=\"--h:0.500\">{'y' * 41}</td>" in text
     assert "<td>x</td>" in text
+
+
+def test_columns_of_words_and_of_numbers_stand_on_their_own_sides() -> None:
+    text = table(["", "status", "loss"], [["a", "done", "2.3 ± 0.1"], ["b", "failed", "–"]])
+    assert "<th scope='col' class=word>status</th><th scope='col'>loss</th>" in text
+    assert "<td class='word'>failed</td><td>–</td>" in text

@@ -39,13 +39,13 @@ def test_many_groups_are_lines(tmp_path: Path) -> None:
     groups = group_runs(find_runs([fabricated_study(tmp_path, sixty(), points=2)]), labelled=True)
     text = differences_section(groups)
     assert text.count("<tr>") == 61
-    assert '<th scope="col">objective.mask_ratio</th>' in text
+    assert "<th scope='col'>objective.mask_ratio</th>" in text
 
 
 def test_what_did_not_finish_is_listed_with_its_reason(groups: list[Group]) -> None:
     text = unfinished_section(runs_of(groups))
-    assert "<td class='status failed'>failed</td><td class='long'>loss is nan at step 1000; lower optimizer.lr</td>" in text
-    assert "<td class='status missing'>missing</td><td>not started</td>" in text
+    assert "<td class='word status failed'>failed</td><td class='word long'>loss is nan at step 1000; lower optimizer.lr</td>" in text
+    assert "<td class='word status missing'>missing</td><td class='word'>not started</td>" in text
     assert unfinished_section(runs_of(groups[:1])) == ""
 
 

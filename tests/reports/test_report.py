@@ -215,7 +215,9 @@ def test_a_comparison_across_kernels_is_pointed_out(runs: Path, tmp_path: Path) 
         "The groups ran by different kernels, so that seconds and tokens/s compare these too: "
         "model=bert: matrix products: BLAS; sdpa: flash, no mask | model=albert: matrix products: BLAS; sdpa: math, score bias with a gradient."
     ) in told(c="sdpa: math, score bias with a gradient")
-    assert "<td class='long'>sdpa: math, score bias with a gradient; matrix products: BLAS</td>" in (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "<td class='word long'>sdpa: math, score bias with a gradient; matrix products: BLAS</td>" in (tmp_path / "r.html").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_a_logarithmic_chart_has_even_steps_for_equal_factors() -> None:

@@ -156,7 +156,7 @@ def heat_map(design: Design, metric: str, down: str, across: str) -> str:
     means: dict[tuple[int, int], float] = {}
     lines = []
     for i, level in enumerate(rows):
-        line = [f"{down}={level}"]
+        line = [level]
         for j, other in enumerate(columns):
             wanted = {down: level, across: other}
             values = design.values(metric, wanted)

@@ -14,8 +14,11 @@ from transformer_zoo.reports.svg import PALETTE, SHAPES
 
 LONG = 40
 """A cell with more characters than this is wrapped instead of making its column wide."""
+LONG_LABEL = 20
+"""The same for the first cell of a line, which stays in sight."""
 MOST_TITLE = 160
 """Characters of a title; a longer one is cut."""
+_NUMBER = re.compile(r"[-+−±]?\.?\d")
 _SECTION = re.compile(r'<section id="([\w-]+)"><h2>(.*?)</h2>')
 
 
@@ -65,13 +68,14 @@ def table(
     """An HTML table that scrolls inside its frame on a narrow screen, and that the script makes sortable; cells are text; `marked`: (line, column)
     in bold; `shades`: (line, column) → how dark its ground is, 0 to 1; `names`: (line, column) → classes."""
     best, depths, classes = set(marked), shades or {}, names or {}
-    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
+    words = {j for j in range(1, len(header)) if lines and not any(_NUMBER.match(line[j]) for line in lines)}
+    head = "".join(f"<th scope='col'{' class=word' if j in words else ''}>{escape(cell)}</th>" for j, cell in enumerate(header))
     body = ""
     for i, line in enumerate(lines):
         body += "<tr>"
         for j, cell in enumerate(line):
             style = f' style="--h:{depths[i, j]:.3f}"' if (i, j) in depths else ""
-            holds = (("best", (i, j) in best), ("heat", (i, j) in depths), ("long", j > 0 and len(cell) > LONG))
+            holds = (("best", (i, j) in best), ("heat", (i, j) in depths), ("word", j in words), ("long", len(cell) > (LONG if j else LONG_LABEL)))
             told = " ".join([*(name for name, holding in holds if holding), *([classes[i, j]] if (i, j) in classes else [])])
             named = f" class='{escape(told, quote=True)}'" if told else ""
             body += f"<td{named}{style}>{escape(cell)}</td>"

@@ -23,6 +23,8 @@ from transformer_zoo.reports.svg import (
     short_number,
 )
 
+LONGEST = 48
+"""Letters of a bar's label."""
 WIDE = 8.0
 """From this ratio of largest to smallest on, an axis of costs is logarithmic."""
 
@@ -95,7 +97,7 @@ def bar_chart(bars: Sequence[Bar], *, name: str, x_label: str) -> str:
     body.append(f'<text class="tick" x="{WIDTH / 2}" y="{floor + 33}" text-anchor="middle">{escape(x_label)}</text>')
     for number, bar in enumerate(bars):
         top, start = TOP + number * gap + head, 0.0
-        label = bar.label if len(bar.label) <= 56 else f"{bar.label[:55]}…"
+        label = bar.label if len(bar.label) <= LONGEST else f"{bar.label[: LONGEST - 1]}…"
         body.append(f'<text class="name" x="12" y="{top - 2}">{escape(label)}</text>')
         for part, amount in bar.parts:
             left, right = x(start), x(start + amount)
