@@ -55,7 +55,8 @@ def test_ablate_runs_the_grid_and_tabulates_mean_and_spread(tmp_path: Path) -> N
     assert float(rows[1]["validation/loss mean"]) == pytest.approx(0.21)
     assert float(rows[1]["validation/loss sd"]) == pytest.approx(0.01)
     assert {path.name for path in (tmp_path / "s").iterdir()} == {
-        *("study.yaml", "runs", "runs.csv", "summary.csv", "summary.md", "summary.tex", "report.html")
+        *("study.yaml", "runs", "runs.csv", "summary.csv", "summary.md", "summary.tex", "report.html"),
+        *("comparisons.csv", "comparisons.md", "comparisons.tex"),
     }
     tidy = list(csv.DictReader((tmp_path / "s" / "runs.csv").read_text().splitlines()))
     assert {(row["model.dropout"], row["seed"]) for row in tidy} == {(d, s) for d in ("0.1", "0.2") for s in "012"}

@@ -64,7 +64,7 @@ class RunRecord:
     def size(self, name: str) -> float | None:
         """A number of `summary.json` (parameters, flops, tokens_per_second …), costs with those of earlier phases; None where a part is not known."""
         parts = [self.summary, *self.phases] if name in ADDED_UP else [self.summary]
-        values = [_predicted_tokens(part) if name == "predicted_tokens" else part.get(name) for part in parts]
+        values: list[Any] = [_predicted_tokens(part) if name == "predicted_tokens" else part.get(name) for part in parts]
         known = [float(value) for value in values if _is_number(value)]
         return sum(known) if len(known) == len(parts) else None
 

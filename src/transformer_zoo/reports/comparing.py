@@ -40,11 +40,10 @@ class Comparison:
     effect: float | None
     """Hedges' g of paired differences: their mean over their sample standard deviation, corrected for small n."""
     method: str
-    """`t` below 20 pairs, `bootstrap` (bootstrap-t) from 20 on, `signs` where all differences are equal, `none` where there is no spread."""
-
-    @property
-    def beyond_chance(self) -> bool:
-        return self.p_adjusted is not None and self.p_adjusted <= ALPHA
+    """`t` below 20 pairs, `bootstrap` from 20 on (bootstrap-t intervals, p by sign flips), `signs` where all differences are equal, `none` where
+    there is no spread."""
+    beyond_chance: bool
+    """Whether the adjusted p-value is at most 5%, with zero outside the interval."""
 
     @property
     def better(self) -> bool:
@@ -95,6 +94,7 @@ def compare(groups: Sequence[Group], metrics: Sequence[str] | None = None, basel
             p_adjusted=p_adjusted,
             effect=difference.effect if difference else None,
             method=difference.method if difference else NONE,
+            beyond_chance=difference is not None and difference.told_apart(p_adjusted),
         )
         for (label, metric, difference, unpaired), p_adjusted in zip(found, adjusted, strict=True)
     ]
@@ -158,8 +158,8 @@ def explained(found: Sequence[Comparison]) -> str:
     n_judged = sum(one.p is not None for one in found)
     base = f" minus {found[0].baseline}" if found else ""
     return (
-        f"Group{base}, over runs with the same seed; intervals and p of each comparison on its own (paired t below 20 pairs, bootstrap-t from 20 on)"
-        f"; p (Holm) for the {n_judged} comparison{'' if n_judged == 1 else 's'} of this table together; "
+        f"Group{base}, over runs with the same seed; intervals and p of each comparison on its own (paired t below 20 pairs; bootstrap-t and sign "
+        f"flips from 20 on); p (Holm) for the {n_judged} comparison{'' if n_judged == 1 else 's'} of this table together; "
         f"bold: beyond chance (p (Holm) ≤ {ALPHA:.2f}). {EFFECT}."
     )
 

@@ -135,9 +135,6 @@ def _settings(fair: Fairness, runs: Sequence[RunRecord], of: Mapping[int, str], 
         listed = "; ".join(str(_difference(key, runs, of, _value_of(key))) for key in keys[:MOST_LISTED])
         more = f"; and {len(keys) - MOST_LISTED} more" if len(keys) > MOST_LISTED else ""
         fair.unequal.append(f"{NOBODY}: {listed}{more}.")
-    unreadable = sorted({group for run in runs if len(run.config) < 3 for group in [of[id(run)]]})
-    if unreadable:
-        fair.warnings.append(f"Settings that could not be read cannot be compared: {', '.join(unreadable)}.")
 
 
 def _facts(fair: Fairness, runs: Sequence[RunRecord], of: Mapping[int, str], declared: Sequence[str] | None) -> None:

@@ -1,12 +1,13 @@
 """One row per group of runs: sizes, metrics over seeds with their intervals, and which group, if any, is best beyond chance."""
 
 import math
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from transformer_zoo.experiments.results import Group, RunRecord, higher_is_better, mean_and_deviation
-from transformer_zoo.reports.statistics import ALPHA, Estimate, estimate, holm, paired
+from transformer_zoo.reports.statistics import Difference, Estimate, estimate, holm, paired
 
 FIRST = ("loss", "perplexity", "bits_per_byte")
 TEXT_METRICS = ("bleu", "chrf")
@@ -146,27 +147,38 @@ def same_data(rows: Sequence[Row]) -> bool:
 
 
 def verdicts(rows: Sequence[Row]) -> dict[str, Verdict]:
-    """Column → what may be said of its best mean; no entry where fewer than two rows can be compared.
+    """Column → what may be said of its best mean; no entry where fewer than two rows can be compared."""
+    columns = {}
+    for name in rows[0].cells if rows else ():
+        known = {number: row.by_seed.get(name, {}) for number, row in enumerate(rows) if math.isfinite(row.cells[name][0])}
+        if comparable(name, [rows[number] for number in known]):
+            columns[name] = known
+    return judged(columns)
 
-    The best is compared with every other row over the seeds that both have; the p-values are adjusted (Holm) for all these comparisons of the table.
+
+def judged(columns: Mapping[str, Mapping[int, Mapping[Any, float]]]) -> dict[str, Verdict]:
+    """Column → row → seed → value: what may be said of the best mean of each column with at least two rows.
+
+    The best is compared with every other row over the seeds that both have; the p-values are adjusted (Holm) for all these comparisons together.
     """
     best: dict[str, int] = {}
-    differences: dict[tuple[str, int], float | None] = {}
-    for name in rows[0].cells if rows else ():
-        means = {number: row.cells[name][0] for number, row in enumerate(rows) if math.isfinite(row.cells[name][0])}
-        if len(means) < 2 or not comparable(name, [rows[number] for number in means]):
+    differences: dict[tuple[str, int], Difference | None] = {}
+    for name, rows in columns.items():
+        means = {number: mean for number, values in rows.items() if values and math.isfinite(mean := statistics.fmean(values.values()))}
+        if len(means) < 2:
             continue
         best[name] = first = (max if higher_is_better(name) else min)(means, key=means.__getitem__)
-        for other in means.keys() - {first}:
-            found = paired(rows[other].by_seed.get(name, {}), rows[first].by_seed.get(name, {}))
-            differences[name, other] = None if found is None else found.p
-    adjusted = dict(zip(differences, holm(list(differences.values())), strict=True))
-    found_verdicts = {}
-    for name, first in best.items():
-        of_column = {other: p for (column, other), p in adjusted.items() if column == name}
-        still_open = tuple(sorted(other for other, p in of_column.items() if p is None or p > ALPHA))
-        found_verdicts[name] = Verdict(best=first, open=still_open, no_spread=None in of_column.values())
-    return found_verdicts
+        for other in sorted(means.keys() - {first}):
+            differences[name, other] = paired(rows[other], rows[first])
+    adjusted = holm([None if difference is None else difference.p for difference in differences.values()])
+    still_open: dict[str, list[int]] = {name: [] for name in best}
+    no_spread = set()
+    for ((name, other), difference), p in zip(differences.items(), adjusted, strict=True):
+        if difference is None or difference.p is None:
+            no_spread.add(name)
+        if difference is None or not difference.told_apart(p):
+            still_open[name].append(other)
+    return {name: Verdict(best=first, open=tuple(still_open[name]), no_spread=name in no_spread) for name, first in best.items()}
 
 
 def best_rows(rows: Sequence[Row]) -> dict[str, int]:

@@ -1,8 +1,9 @@
 """What chance allows to say about few runs: intervals of means and of paired differences, p-values, adjustment for many comparisons.
 
 Below 20 values Student's t. From 20 on the studentised bootstrap (bootstrap-t, Efron and Tibshirani 1993, chapter 12.5): with 20 values it covers
-95% of normal and 94% of exponential means, where the BCa interval covers 93% and 91%. It resamples by a fixed seed, and the order of the values makes
-no difference, so the same runs give the same interval.
+95% of normal and 94% of exponential means, where the BCa interval covers 93% and 91%. p-values are those of the paired t-test below 20 pairs, and of
+sign flips from 20 on: identical contestants may as well have been swapped in any pair, so that these are exact for them (the bootstrap's would be
+somewhat too small). Both draw by a fixed seed, and the order of the values makes no difference, so the same runs give the same answer.
 """
 
 import functools
@@ -20,7 +21,7 @@ ALPHA = 1 - LEVEL
 BOOTSTRAP_FROM = 20
 """So many values have a bootstrap interval, fewer Student's."""
 RESAMPLES = 19_999
-"""The smallest p-value of the bootstrap is 2 / (RESAMPLES + 1) = 0.0001."""
+"""The smallest p-value of sign flips is 1 / (RESAMPLES + 1) = 0.00005."""
 ROUNDING = 1e-9
 """Values that differ by less than this share of their size are equal up to the rounding of sums."""
 T, BOOTSTRAP, SIGNS, NONE = "t", "bootstrap", "signs", "none"
@@ -48,8 +49,8 @@ class Difference(Estimate):
     """The mean of differences, run for run."""
 
     p: float | None = None
-    """Of the hypothesis that the mean difference is 0, two-sided; None with a single pair. Where all differences are equal and not 0 there is no
-    spread to judge by, and the signs alone decide (method `signs`)."""
+    """Of the hypothesis that the two are equal, two-sided: paired t-test below 20 pairs, sign flips from 20 on; None with a single pair. Where all
+    differences are equal and not 0 there is no spread to judge by, and the signs alone decide (method `signs`)."""
     effect: float | None = None
     """Hedges' g of paired differences: their mean over their sample standard deviation (Cohen's d_z), corrected for small n; None below three
     pairs (the correction leaves nothing) and where the deviation is 0 and the mean is not."""
@@ -58,8 +59,12 @@ class Difference(Estimate):
 
     @property
     def beyond_chance(self) -> bool:
-        """Whether this comparison on its own leaves out zero at the level of its interval (one of many needs `holm`)."""
+        """Whether this comparison on its own leaves out zero at the level of its interval (one of many needs `told_apart`)."""
         return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
+
+    def told_apart(self, p_adjusted: float | None) -> bool:
+        """Whether it is beyond chance as one of many: by its adjusted p-value, and never with zero inside its interval."""
+        return p_adjusted is not None and p_adjusted <= ALPHA and (self.low is None or self.beyond_chance)
 
 
 def estimate(values: Sequence[float], level: float = LEVEL) -> Estimate:
@@ -131,8 +136,9 @@ def student(samples: Array, level: float = LEVEL) -> tuple[Array, Array, Array]:
     return mean - half, mean + half, 2 * stats.t.sf(np.abs(mean / error), n - 1)
 
 
-def bootstrap_t(samples: Array, level: float = LEVEL) -> tuple[Array, Array, Array]:
-    """The same by the studentised bootstrap; ends that the resamples do not reach (few different values) are infinite."""
+def bootstrap_t(samples: Array, level: float = LEVEL) -> tuple[Array, Array]:
+    """samples [R, n] → low and high, each [R], by the studentised bootstrap; ends that the resamples do not reach (few different values) are
+    infinite."""
     n = samples.shape[1]
     mean, deviation = samples.mean(1), samples.std(1, ddof=1)
     error = deviation / math.sqrt(n)
@@ -143,14 +149,20 @@ def bootstrap_t(samples: Array, level: float = LEVEL) -> tuple[Array, Array, Arr
     flat = errors < ROUNDING
     with np.errstate(divide="ignore", invalid="ignore"):
         drawn = np.where(flat, np.where(np.abs(means) < ROUNDING, 0.0, np.copysign(np.inf, means)), means / errors)
-    seen = mean / error
-    above, below = (drawn >= seen).sum(0), (drawn <= seen).sum(0)
-    p = np.minimum(1.0, 2 * (1 + np.minimum(above, below)) / (RESAMPLES + 1))
     tail = math.floor((RESAMPLES + 1) * (1 - level) / 2 + ROUNDING)
     if tail < 1:
-        return np.full_like(mean, -np.inf), np.full_like(mean, np.inf), p
+        return np.full_like(mean, -np.inf), np.full_like(mean, np.inf)
     ends = np.partition(drawn, (tail - 1, RESAMPLES - tail), axis=0)
-    return mean - ends[RESAMPLES - tail] * error, mean - ends[tail - 1] * error, p
+    return mean - ends[RESAMPLES - tail] * error, mean - ends[tail - 1] * error
+
+
+def sign_flips(samples: Array) -> Array:
+    """samples [R, n] → p [R]: how often the mean is as far from 0 when every difference takes a sign by chance (Fisher 1935, section 21)."""
+    ordered = samples[np.arange(len(samples))[:, None], np.argsort(np.abs(samples), axis=1)]
+    means = np.abs(_signs(samples.shape[1]) @ np.abs(ordered).T)  # [S, R], n times the mean
+    seen = np.abs(ordered.sum(1))
+    reached = (means >= seen * (1 - ROUNDING)).sum(0)
+    return (1.0 + reached.astype(np.float64)) / (RESAMPLES + 1)
 
 
 @functools.lru_cache(maxsize=4)
@@ -159,13 +171,19 @@ def _resamples(n: int) -> Array:
     return np.random.default_rng(n).multinomial(n, [1 / n] * n, size=RESAMPLES) / n
 
 
+@functools.lru_cache(maxsize=4)
+def _signs(n: int) -> Array:
+    """[RESAMPLES, n] of +1 and −1."""
+    return np.asarray(2 * np.random.default_rng(n).integers(0, 2, size=(RESAMPLES, n)) - 1, dtype=np.float64)
+
+
 @functools.lru_cache(maxsize=4096)
 def _judged(values: tuple[float, ...], level: float) -> tuple[float, float, float, str]:
     """low, high, p and the method for values with some spread; the parts of a report ask for the same again."""
     samples = np.asarray([values], dtype=np.float64)
-    if len(values) >= BOOTSTRAP_FROM:
-        low, high, p = (float(one[0]) for one in bootstrap_t(samples, level))
-        if math.isfinite(low) and math.isfinite(high):
-            return low, high, p, BOOTSTRAP
     low, high, p = (float(one[0]) for one in student(samples, level))
-    return low, high, p, T
+    if len(values) < BOOTSTRAP_FROM:
+        return low, high, p, T
+    p = float(sign_flips(samples)[0])
+    ends = [float(one[0]) for one in bootstrap_t(samples, level)]
+    return (ends[0], ends[1], p, BOOTSTRAP) if all(map(math.isfinite, ends)) else (low, high, p, T)
