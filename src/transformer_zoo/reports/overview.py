@@ -111,7 +111,8 @@ def final_values_section(groups: Sequence[Group]) -> str:
 
 def runs_section(groups: Sequence[Group]) -> str:
     """A line for every run."""
-    columns, lines = scores(groups), []
+    columns = scores(groups)
+    lines: list[list[str]] = []
     names: dict[tuple[int, int], str] = {}
     for group in groups:
         for run in group.runs:

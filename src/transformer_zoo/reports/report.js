@@ -27,13 +27,14 @@ function amount(text) {
   return parseFloat(found[0]) * (unit ? unit[1] : 1);
 }
 
-// Numbers by size, words by letters; what is not known (–) stays at the end either way.
+// Numbers by size where most cells are numbers, else words by letters; what is not known (–, or in words why) stays at the end either way.
 function sorted(rows, column, sign) {
-  const keyed = rows.map(row => [row.cells[column].textContent, row]);
-  const known = keyed.filter(([text]) => text !== "–" && text !== "");
-  const numeric = known.every(([text]) => !Number.isNaN(amount(text)));
-  known.sort(([a], [b]) => sign * (numeric ? amount(a) - amount(b) : a.localeCompare(b, "en", { numeric: true })));
-  return [...known, ...keyed.filter(one => !known.includes(one))].map(([, row]) => row);
+  const keyed = rows.map(row => [row.cells[column].textContent, row]).map(([text, row]) => ({ text, row, size: amount(text) }));
+  const told = keyed.filter(({ text }) => text !== "–" && text !== "");
+  const numbers = told.filter(({ size }) => !Number.isNaN(size)), numeric = 2 * numbers.length > told.length;
+  const known = numeric ? numbers : told;
+  known.sort((a, b) => sign * (numeric ? a.size - b.size : a.text.localeCompare(b.text, "en", { numeric: true })));
+  return [...known, ...keyed.filter(one => !known.includes(one))].map(({ row }) => row);
 }
 
 // --- commands --------------------------------------------------------------------------------------------------------------------
