@@ -45,11 +45,16 @@ def ablate(arguments: Arguments) -> int:
 
 def report(arguments: Arguments) -> int:
     """Tables, plots and one HTML file from run folders."""
+    from transformer_zoo.reports.publishing import publish
     from transformer_zoo.reports.report import report as write
 
     if not arguments.words:
         raise ConfigError("report: name run folders, studies, or folders of them, for example: transformer-zoo report runs")
-    print(write([Path(word) for word in arguments.words], Path(arguments.value("--output") or "report.html")))
+    paths = [Path(word) for word in arguments.words]
+    page = write(paths, Path(arguments.value("--output") or "report.html"))
+    print(page)
+    if (where := arguments.value("--publish")) is not None:
+        publish(where, paths, page)
     return 0
 
 
