@@ -12,6 +12,25 @@ CFG = Flag("--cfg", "print the whole configuration as YAML and do nothing (`--cf
 MULTIRUN = Flag("--multirun", "run every combination of comma lists, one after another", short="-m")
 JSON = Flag("--json", "print one JSON document on standard output and nothing else")
 PLAN = Flag("--plan", "say what would be run, and stop")
+STUDY_KEYS = (
+    *("study", "seeds", "study_dir", "match", "count_embeddings", "tolerance", "baseline", "declare"),
+    *("samples", "tune", "trials", "jobs", "launcher"),
+)
+STUDY_FLAGS = (
+    CONFIG_DIR,
+    PLAN,
+    Flag("--status", "say how far the study is, and stop"),
+    Flag("--zip", "settings whose lists go together, first with first (may be repeated)", value="KEY,KEY"),
+    Flag("--drop", "words that each take one part from the full model, alone; write them last", value="WORD …", many=True),
+    Flag("--retry", "make failed runs again (the default)"),
+    Flag("--no-retry", "leave failed runs as they are"),
+    JSON,
+)
+_DESIGN = """match=parameters,flops,tokens,predicted_tokens,steps,seconds makes contestants equal within tolerance=0.02; with
+count_embeddings=false parameters are counted without embeddings. tune=KEY looks for each contestant's best value, over KEY=A,B,C or
+KEY='interval(1e-4,1e-2)', with trials=N of each on validation data and a seed of their own. samples=N draws combinations at random.
+baseline=LABEL is what all is compared to (default: the first). Runs that differ in settings which are neither varied nor declared
+(declare=KEY,…) are refused. jobs=2 makes two runs at once."""
 
 
 @dataclass(frozen=True)
@@ -96,30 +115,35 @@ COMMANDS = {
         Command(
             "compare",
             "train several architectures under the same settings",
-            "model=A,B,… [match=parameters] [seeds=N] [key=value …]",
-            "Trains every model with every seed; a finished run is never repeated. match=parameters gives all the size of the first.",
+            "model=A,B,… | study=NAME [match=MEASURE,…] [seeds=N] [key=value …]",
+            f"Trains every contestant with every seed; a finished run is never repeated.\n\n{_DESIGN}",
             (
                 "compare model=bert,gpt2 model/size=tiny seeds=3",
                 "compare model=bert,gpt2 match=parameters training.steps=500 --plan --json",
+                "compare model=bert,gpt2 model/size=tiny seeds=3 tune=optimizer.lr optimizer.lr=1e-4,3e-4,1e-3",
             ),
             "studies:compare",
-            (CONFIG_DIR, PLAN, JSON),
-            keys=("match", "seeds", "study_dir"),
+            STUDY_FLAGS,
+            keys=STUDY_KEYS,
         ),
         Command(
             "ablate",
             "vary settings of one experiment",
-            "key=A,B,… | study=NAME [seeds=N] [key=value …]",
+            "key=A,B,… | study=NAME [seeds=N] [key=value …] [--zip KEY,KEY] [--drop WORD …]",
             "Trains every combination of the settings that have several values, with every seed; a finished run is never repeated. A study has its\n"
-            "own settings and measurements (`transformer-zoo list study`); what is typed beside it wins, key by key.",
+            "own settings and measurements (`transformer-zoo list study`); what is typed beside it wins, and a typed choice clears what the study\n"
+            f"sets under it.\n\n{_DESIGN}",
             (
                 "ablate objective.mask_ratio=0.15,0.3,0.4 seeds=3",
                 "ablate study=mask_ratio model/size=tiny,mini",
                 "ablate model/positions=learned,rotary,alibi model=gpt2 model/size=tiny training.steps=500",
+                "ablate model.d_model=64,128 model.n_heads=2,4 --zip model.d_model,model.n_heads",
+                "ablate model=bert model/size=tiny seeds=3 --drop model/positions=none model/norm_placement=pre",
+                "ablate objective.mask_ratio=0.15,0.3,0.4 optimizer.lr='interval(1e-4,1e-2)' samples=10",
             ),
             "studies:ablate",
-            (CONFIG_DIR, PLAN, JSON),
-            keys=("study", "seeds", "study_dir"),
+            STUDY_FLAGS,
+            keys=STUDY_KEYS,
         ),
         Command(
             "report",

@@ -2,18 +2,42 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from transformer_zoo.data.module import DataModule
 from transformer_zoo.errors import ConfigError
 from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.experiments.convert import to_dict
-from transformer_zoo.studies.cells import Compose
+from transformer_zoo.studies.cells import Compose, Contestant
 
 Count = Callable[[ExperimentConfig], int]
 """Trainable parameters of what the settings describe."""
 
-MATCHES = ("none", "parameters")
+MEASURES = ("parameters",)
+
+
+def match(
+    contestants: Sequence[Contestant],
+    common: Sequence[str],
+    measures: Sequence[str],
+    *,
+    compose: Compose,
+    price: Count | None = None,
+    count_embeddings: bool = True,  # noqa: ARG001
+    tolerance: float = 0.02,  # noqa: ARG001
+) -> list[Contestant]:
+    """The contestants, made equal to the first in `measures`."""
+    count = price or counter()
+    found: list[Contestant] = []
+    for one in contestants:
+        own = list(one.overrides)
+        parameters = count(compose([*own, *common]))
+        if "parameters" in measures and found and parameters != found[0].parameters:
+            own += matching_width([*own, *common], found[0].parameters or 0, compose, count)
+            parameters = count(compose([*own, *common]))
+        found.append(replace(one, parameters=parameters, overrides=own))
+    return found
 
 
 def matching_width(overrides: Sequence[str], parameters: int, compose: Compose, count: Count) -> list[str]:
