@@ -9,6 +9,7 @@ from pathlib import Path
 from transformer_zoo.experiments.results import AXES, Group, RunRecord, differing_keys, find_runs, group_runs, mean_and_deviation
 from transformer_zoo.reports.grids import grid_md, grid_section
 from transformer_zoo.reports.ledgers import ledger_md, ledger_section
+from transformer_zoo.reports.lengths import lengths_md, lengths_section
 from transformer_zoo.reports.mask_answers import answers_md, answers_section
 from transformer_zoo.reports.page import page, table
 from transformer_zoo.reports.svg import Interval, Series, dot_chart, line_chart
@@ -67,7 +68,7 @@ def study_files(study: Path, title: str) -> Path:
 
 def _markdown(rows: Sequence[Row], notes: Sequence[str], groups: Sequence[Group]) -> str:
     runs = [run for group in groups for run in group.runs]
-    return summary_md(rows, notes, unfinished(runs)) + grid_md(groups) + answers_md(groups) + ledger_md(groups)
+    return summary_md(rows, notes, unfinished(runs)) + grid_md(groups) + answers_md(groups) + lengths_md(groups) + ledger_md(groups)
 
 
 def unfinished(runs: Sequence[RunRecord]) -> list[RunRecord]:
@@ -120,7 +121,7 @@ def sections(groups: Sequence[Group]) -> str:
     runs = [run for group in groups for run in group.runs]
     rows = summarise(groups)
     parts = [_summary(rows, fairness(groups), len(runs)), _unfinished(unfinished(runs)), grid_section(groups), answers_section(groups)]
-    parts += [ledger_section(groups), curves(groups), _intervals(groups), _run_list(groups)]
+    parts += [lengths_section(groups), ledger_section(groups), curves(groups), _intervals(groups), _run_list(groups)]
     return "\n".join(part for part in parts if part)
 
 
