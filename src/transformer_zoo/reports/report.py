@@ -13,6 +13,7 @@ from transformer_zoo.reports.effects import effects_section
 from transformer_zoo.reports.fairness import fairness
 from transformer_zoo.reports.grids import grid_md, grid_section
 from transformer_zoo.reports.ledgers import ledger_md, ledger_section
+from transformer_zoo.reports.lengths import lengths_md, lengths_section
 from transformer_zoo.reports.mask_answers import answers_md, answers_section
 from transformer_zoo.reports.overview import comparison_section, fairness_section, final_values_section, runs_section, summary_section
 from transformer_zoo.reports.page import page
@@ -77,7 +78,8 @@ def study_files(study: Path, title: str) -> Path:
 def _markdown(rows: Sequence[Row], notes: Sequence[str], groups: Sequence[Group]) -> str:
     runs = [run for group in groups for run in group.runs]
     compared = compare(groups, baseline=baseline_of(groups, study_of(runs)))
-    return summary_md(rows, notes, unfinished(runs)) + comparisons_md(compared, groups) + grid_md(groups) + answers_md(groups) + ledger_md(groups)
+    measured = grid_md(groups) + answers_md(groups) + lengths_md(groups) + ledger_md(groups)
+    return summary_md(rows, notes, unfinished(runs)) + comparisons_md(compared, groups) + measured
 
 
 def html(title: str, groups: Sequence[Group]) -> str:
@@ -102,6 +104,7 @@ def sections(groups: Sequence[Group], found: Sequence[Chart] = ()) -> str:
         final_values_section(groups),
         grid_section(groups),
         answers_section(groups),
+        lengths_section(groups),
         ledger_section(groups),
         parts_section(groups, studies),
         differences_section(groups),
