@@ -19,14 +19,14 @@ from transformer_zoo.errors import ConfigError
 from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.experiments.hints import did_you_mean
 from transformer_zoo.studies import matching
-from transformer_zoo.studies.cells import Compose, Contestant, Study
+from transformer_zoo.studies.cells import Compose, Contestant, Study, Train
 from transformer_zoo.studies.costs import Price
 from transformer_zoo.studies.factors import Combination, Design, Level, combinations
 from transformer_zoo.studies.groups import Group, declared_keys, refuse, together
 from transformer_zoo.studies.measuring import Measure, Measurement, Measuring
 from transformer_zoo.studies.phased import check_totals
 from transformer_zoo.studies.recipe import Variant, key_of
-from transformer_zoo.studies.running import Train, run
+from transformer_zoo.studies.running import run
 from transformer_zoo.studies.tuning import TrainTrial, Tuner, Tuning
 from transformer_zoo.training.rundir import hold, let_go
 
