@@ -120,7 +120,7 @@ def own_studies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "overrides: [model=bert, model/size=tiny, objective=mlm, objective.mask_share=1.0, objective.random_share=0.0, objective.keep_share=0.0]\n"
     )
     (folder / "models.yaml").write_text(
-        "values: {model: [bert, gpt2]}\noverrides: [model/size=tiny]\nvariants:\n  norm:\n    pre: [model/norm_placement=pre]\n"
+        "values: {model: [bert, gpt2]}\noverrides: [model/size=tiny, model.dropout=0.2]\nvariants:\n  norm:\n    pre: [model/norm_placement=pre]\n"
         "    post: {overrides: [model/norm_placement=post], phases: [[model/norm_placement=post, training.steps=3]]}\n"
     )
     return folder.parent
@@ -141,9 +141,11 @@ def test_a_study_has_terms_of_its_own(asked: list[dict[str, Any]], own_studies: 
 def test_compare_takes_the_contestants_of_a_study(asked: list[dict[str, Any]], own_studies: Path) -> None:
     assert main(["compare", "study=models", "--config-dir", str(own_studies)]) == 0
     assert asked[0]["factors"] == {"model": ["bert", "gpt2"]}
+    assert asked[0]["overrides"] == ["model/size=tiny", "model.dropout=0.2"], "a study's own factor clears none of its settings"
     assert asked[0]["variants"]["norm"]["post"].phases == [["model/norm_placement=post", "training.steps=3"]]
     assert main(["compare", "study=models", "model=roberta,gpt2", "training.steps=9", "--config-dir", str(own_studies)]) == 0
     assert (asked[1]["factors"], asked[1]["models"]) == ({}, ["roberta", "gpt2"])
+    assert asked[1]["overrides"] == ["model/size=tiny", "training.steps=9"]
     assert asked[1]["variants"]["norm"]["post"].phases == [["model/norm_placement=post"]], "what is typed wins in every phase"
 
 

@@ -92,11 +92,12 @@ def _asked(arguments: Arguments, kind: str) -> dict[str, Any]:
     both = [key for key in (*varied, *ranges) if key in map(key_of, fixed)]
     if both:
         raise ConfigError(*(f"{key}: several values are given, and one value as well; leave one of the two out" for key in both))
+    typed_keys = [*varied, *ranges]
     values, ranges = own_values | varied, own_ranges | ranges
     _check_tuned(tuned, values, ranges)
 
     def kept(overrides: list[str]) -> list[str]:
-        chosen = [*fixed, *(f"{key}=" for key in (*values, *ranges)), *(f"model={name}" for name in models[:1])]
+        chosen = [*fixed, *(f"{key}=" for key in typed_keys), *(f"model={name}" for name in models[:1])]
         gone = yielding(overrides, chosen, folders)
         for word in gone:
             logger.info("study=%s: %s gives way to what is typed", named, word)
