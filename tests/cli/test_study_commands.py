@@ -143,10 +143,10 @@ def test_compare_takes_the_contestants_of_a_study(asked: list[dict[str, Any]], o
     assert asked[0]["factors"] == {"model": ["bert", "gpt2"]}
     assert asked[0]["overrides"] == ["model/size=tiny", "model.dropout=0.2"], "a study's own factor clears none of its settings"
     assert asked[0]["variants"]["norm"]["post"].phases == [["model/norm_placement=post", "training.steps=3"]]
-    assert main(["compare", "study=models", "model=roberta,gpt2", "training.steps=9", "--config-dir", str(own_studies)]) == 0
+    assert main(["compare", "study=models", "model=roberta,gpt2", "training.tokens=9", "--config-dir", str(own_studies)]) == 0
     assert (asked[1]["factors"], asked[1]["models"]) == ({}, ["roberta", "gpt2"])
-    assert asked[1]["overrides"] == ["model/size=tiny", "training.steps=9"]
-    assert asked[1]["variants"]["norm"]["post"].phases == [["model/norm_placement=post"]], "what is typed wins in every phase"
+    assert asked[1]["overrides"] == ["model/size=tiny", "training.tokens=9"]
+    assert asked[1]["variants"]["norm"]["post"].phases == [["model/norm_placement=post"]], "what is typed wins in every phase, another budget too"
 
 
 def test_a_typed_choice_wins_over_a_study_s_settings(capsys: pytest.CaptureFixture[str]) -> None:
