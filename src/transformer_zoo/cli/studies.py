@@ -181,7 +181,7 @@ class _Given:
         settings = dict(word.removeprefix(CLUSTER).split("=", 1) for word in words if word.startswith(CLUSTER) and "=" in word)
         self._arguments.words = [word for word in words if not (word.startswith(CLUSTER) and "=" in word)]
         told = {"jobs": self.count("jobs", None), "launcher": self._arguments.take("launcher"), "on_change": self._arguments.take("on_change")}
-        found = {key: value for key, value in told.items() if value is not None}
+        found: dict[str, Any] = {key: value for key, value in told.items() if value is not None}
         found |= {"settings": settings} if settings else {}
         found |= {"config_dirs": self._arguments.config_dirs} if self._arguments.config_dirs else {}
         return found | ({"retry": True} if self._arguments.has("--retry") else {})

@@ -24,7 +24,7 @@ from transformer_zoo.studies.costs import Price
 from transformer_zoo.studies.factors import Combination, Design, Level, combinations
 from transformer_zoo.studies.groups import Group, declared_keys, refuse, together
 from transformer_zoo.studies.measuring import Measure, Measurement, Measuring
-from transformer_zoo.studies.phased import check_totals
+from transformer_zoo.studies.phased import make_equal
 from transformer_zoo.studies.recipe import Variant, key_of
 from transformer_zoo.studies.running import Train, run
 from transformer_zoo.studies.tuning import TrainTrial, Tuner, Tuning
@@ -173,12 +173,15 @@ def _study(
     common = [*overrides, *_one_tokenizer(found, overrides, configs)]
     contestants = _contestants(kind, found, common, terms, compose, doors)
     groups = [Group(one=one, contestant=contestant, common=common) for one, contestant in zip(found, contestants, strict=True)]
+    budgets = [measure for measure in terms.match if measure != "parameters"]
+    if budgets and any(one.phases for one in found):
+        make_equal(groups, terms.baseline or found[0].label, budgets, compose, doors.price, terms.tolerance)
     cells = [group.cell(first + number, compose) for group in groups for number in range(seeds)]
     study = Study(
         folder=folder,
         kind=kind,
         cells=cells,
-        contestants=contestants,
+        contestants=[group.contestant for group in groups],
         declared=declared_keys(groups, cells, common, [*terms.declare, *(tuning.keys if tuning else ())], doors.config_dirs),
         matched=list(terms.match),
         tolerance=terms.tolerance,
@@ -188,9 +191,6 @@ def _study(
         tuned=[] if tuning is None else [tuning.document()],
     )
     refuse(study, compose)
-    budgets = [measure for measure in terms.match if measure != "parameters"]
-    if budgets and any(one.phases for one in found):
-        check_totals(cells, study.baseline, budgets, compose, doors.price, terms.tolerance)
     if plan:
         return study
     if tuning is not None:
