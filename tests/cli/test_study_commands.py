@@ -173,7 +173,6 @@ def test_a_typed_choice_wins_over_a_study_s_settings(capsys: pytest.CaptureFixtu
         (["ablate", "model.dropout=0.1,0.2", "count_embeddings=1"], "count_embeddings=1: expected true or false"),
         (["ablate", "model.dropout=0.1,0.2", "match=size"], "match=size: expected some of parameters"),
         (["ablate", "model.dropout=0.1,0.2", "model.dropout=0.3"], "model.dropout: several values are given, and one value as well"),
-        (["ablate", "tune=optimizer.lr"], "tune=optimizer.lr: say which values to try, optimizer.lr=1e-4,3e-4,1e-3, or which range to search"),
         (["ablate", "optimizer.lr=interval(1,0.1)", "samples=2"], "optimizer.lr=interval(1,0.1): a range goes from the smaller to the larger"),
         (["ablate", "model.dropout=0.1,0.2", "jobs=0"], "jobs=0: expected a whole number at least 1, the number of runs at once"),
         (["ablate", "model.dropout=0.1,0.2", "study_dir=nowhere", "--status"], "nowhere: no study was begun there"),

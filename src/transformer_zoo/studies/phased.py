@@ -34,14 +34,14 @@ def make_equal(groups: Sequence[Group], baseline: str, measures: Sequence[str], 
             costs[group.label] = scaled
             group.take_steps([int(one.steps or 0) for one in scaled])
         group.contestant.costs = None if group.phases else costs[group.label][0]  # one phase's costs would pass for those of all
-    problems = []
+    problems, asked = [], ",".join(measures)
     for measure in measures:
         for label, phases in costs.items():
             share = _total(measure, phases) / _total(measure, costs[baseline]) - 1
             if abs(share) > tolerance:
                 problems.append(
-                    f"match={','.join(measures)}: {label} has {share:+.1%} {BUDGETS[measure]} of {baseline}, all phases together: leave {measure} out, "
-                    f"give it more steps, or raise tolerance={tolerance:g}"
+                    f"match={asked}: {label} has {share:+.1%} {BUDGETS[measure]} of {baseline}, all phases together: leave {measure} "
+                    f"out, give it more steps, or raise tolerance={tolerance:g}"
                 )
     if problems:
         raise ConfigError(*problems)

@@ -89,7 +89,8 @@ def compare(
     """
     if len(set(models)) < len(models) or not (models or factors or variants):
         raise ConfigError(f"model={','.join(models)}: name every model once, at least one")
-    chosen = combinations(factors or {}, variants or {}, design or Design()) if factors or variants or design else [Combination(chosen=())]
+    design = design or Design()
+    chosen = combinations(factors or {}, variants or {}, design) if factors or variants or design.varies else [Combination(chosen=())]
     first = [Level(label=name, levels={"model": name}, words=(f"model={name}",)) for name in models]
     crossed = [Combination(chosen=(level, *one.chosen)) for level in first for one in chosen] if first else chosen
     doors = _with(doors, train, compose, None)
@@ -116,8 +117,9 @@ def ablate(
 ) -> Study:
     """Train every combination of the settings in `factors` (key → values as typed) and of the `variants` (name → variant → overrides), or those that
     `design` picks, measure every finished run as `measurements` say, and tabulate; see `compare`."""
-    tuned_alone = tuning is not None and not (factors or variants or (design and (design.drops or design.spans)))
-    found = [Combination(chosen=())] if tuned_alone else combinations(factors, variants or {}, design or Design())
+    design = design or Design()
+    tuned_alone = tuning is not None and not (factors or variants or design.varies)
+    found = [Combination(chosen=())] if tuned_alone else combinations(factors, variants or {}, design)
     doors = _with(doors, train, compose, measure)
     return _study("ablate", found, overrides, terms or Terms(), tuning, measurements or {}, seeds, folder, command, plan, doors)
 
