@@ -60,7 +60,7 @@ def test_ablate_runs_the_grid_and_tabulates_mean_and_spread(tmp_path: Path) -> N
     assert float(rows[1]["validation/loss mean"]) == pytest.approx(0.21)
     assert float(rows[1]["validation/loss sd"]) == pytest.approx(0.01)
     assert {path.name for path in (tmp_path / "s").iterdir()} == {
-        *("study.yaml", "runs", "runs.csv", "summary.csv", "summary.md", "summary.tex", "report.html")
+        *("study.yaml", "study_status.json", ".lock", "runs", "runs.csv", "summary.csv", "summary.md", "summary.tex", "report.html")
     }
     tidy = list(csv.DictReader((tmp_path / "s" / "runs.csv").read_text().splitlines()))
     assert {(row["model.dropout"], row["seed"]) for row in tidy} == {(d, s) for d in ("0.1", "0.2") for s in "012"}
@@ -81,15 +81,18 @@ def test_finished_runs_are_not_repeated_and_more_seeds_extend_a_study(tmp_path: 
     assert len(changed.trained) == 4
 
 
-def test_a_failed_run_is_named_and_the_others_go_on_and_it_is_tried_again(tmp_path: Path) -> None:
+def test_a_failed_run_is_named_and_the_others_go_on_and_it_is_tried_again_on_request(tmp_path: Path) -> None:
     factors = {"model.dropout": ["0.1", "0.2"]}
     study = ablate(factors, TINY, folder=tmp_path / "s", train=Trainer(**{"dropout=0.1": NumericError("loss is nan at step 7")}))
     assert [(cell.label, cell.failure) for cell in study.failed] == [("model.dropout=0.1", "loss is nan at step 7")]
     assert study.exit_code == 4
     assert "model.dropout=0.1): failed, loss is nan at step 7" in (tmp_path / "s" / "summary.md").read_text()
     assert "| model.dropout=0.1 | 0 of 1 |" in (tmp_path / "s" / "summary.md").read_text()
+    untouched = Trainer()
+    assert ablate(factors, TINY, folder=tmp_path / "s", train=untouched).exit_code == 4
+    assert untouched.trained == []
     repaired = Trainer()
-    assert ablate(factors, TINY, folder=tmp_path / "s", train=repaired).exit_code == 0
+    assert ablate(factors, TINY, folder=tmp_path / "s", train=repaired, doors=Doors(running={"retry": True})).exit_code == 0
     assert len(repaired.trained) == 1
     assert len(list((tmp_path / "s" / "runs").glob("*.failed-1"))) == 1
     assert "failed" not in (tmp_path / "s" / "summary.md").read_text()

@@ -55,20 +55,26 @@ class Measuring:
                 found.append(f"measurement {name}: {error}")
         return found
 
+    def missing(self, run: Path) -> dict[str, Measurement]:
+        """What is still to be measured of a finished run."""
+        found = {}
+        for name, measurement in self._measurements.items():
+            if measurement.only_data not in (None, _data_of(run)):
+                logger.info("%s: %s is not measured, since it needs data=%s", run.name, name, measurement.only_data)
+                continue
+            kept = _kept(run / MEASURED / f"{name}.json")
+            if kept.get("words") != measurement.words or kept.get("score") != measurement.score:
+                found[name] = measurement
+        return found
+
     def measure(self, run: Path) -> None:
         """Adds what is missing to the folder of a finished run.
 
         Raises:
             ZooError: as the evaluation says.
         """
-        for name, measurement in self._measurements.items():
+        for name, measurement in self.missing(run).items():
             path = run / MEASURED / f"{name}.json"
-            if measurement.only_data not in (None, _data_of(run)):
-                logger.info("%s: %s is not measured, since it needs data=%s", run.name, name, measurement.only_data)
-                continue
-            kept = _kept(path)
-            if kept.get("words") == measurement.words and kept.get("score") == measurement.score:
-                continue
             logger.info("%s: measuring %s", run.name, name)
             found = self._measure(run, _settings(measurement))
             if measurement.score is not None and measurement.score not in found["metrics"]:
