@@ -149,8 +149,11 @@ def test_finished_runs_start_no_job(tmp_path: Path) -> None:
 
 
 def test_a_signal_reaches_all_jobs_which_save_and_the_study_goes_on(tmp_path: Path) -> None:
-    launcher = FakeLauncher(2, lambda job: None)
-    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    def end(job: Job) -> Outcome | None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return None
+
+    launcher = FakeLauncher(2, end)
     with pytest.raises(StoppedError, match="stopped by SIGTERM: 0 of 3 done, 3 waiting.*the same command goes on") as stopped:
         start(study_of(tmp_path), launcher=launcher)
     assert stopped.value.stopped_exit_code == 143
@@ -210,7 +213,8 @@ def test_a_killed_study_is_told_of_and_goes_on(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.readline() == b"in the second run\n"
-    assert "is in use by process" in str(pytest.raises(ConfigError, start, study_of(tmp_path)).value)
+    with pytest.raises(ConfigError, match="is in use by process"):
+        start(study_of(tmp_path))
     process.kill()
     process.wait()
     process.stdout.close()
@@ -229,8 +233,9 @@ OTHER = {"code": {"commit": "abcdef0123456", "changed": True, "source": "1234567
 
 def test_runs_of_other_code_need_a_decision(tmp_path: Path) -> None:
     start(study_of(tmp_path), Trainer(**OTHER))
-    refused = pytest.raises(ConfigError, start, study_of(tmp_path)).value
-    (line,) = refused.problems
+    with pytest.raises(ConfigError) as refused:
+        start(study_of(tmp_path))
+    (line,) = refused.value.problems
     assert "were made by code commit abcdef0 with changes source 12345678, now " in line
     assert f"source {NOW['source'][:8]}" in line
     assert "on_change=keep uses what is there, on_change=repeat makes it again" in line
@@ -261,7 +266,8 @@ def test_runs_of_other_data_need_a_decision_and_every_data_set_is_opened_once(tm
     assert len(asked) == 1
     with pytest.raises(ConfigError, match="were made by data 01234567, now 98765432; on_change=keep"):
         start(study_of(tmp_path), fingerprint=fingerprint)
-    assert pytest.raises(ConfigError, start, study_of(tmp_path), on_change="ask").match("expected one of refuse, keep, repeat")
+    with pytest.raises(ConfigError, match="on_change=ask: expected one of refuse, keep, repeat"):
+        start(study_of(tmp_path), on_change="ask")
 
 
 def test_a_failed_run_keeps_its_reason_and_exit_code_until_somebody_asks_for_another_try(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
