@@ -213,7 +213,7 @@ class _Reader:
             return config
         defaults = {f.name for f in fields(cls) if f.default is not MISSING or f.default_factory is not MISSING}
         sound = {name: value for name, value in values.items() if value is not _WRONG}
-        single = not any(isinstance(data[name], dict) for name in wrong)
+        single = wrong and len(self.problems) == before + len(wrong) and not any(isinstance(data[name], dict) for name in wrong)
         if single and sound.keys() | defaults >= annotations.keys():  # what is wrong with the others taken together is told in the same go
             self._check_together(cls(**sound), path, apart_from=wrong)
         return _WRONG
