@@ -155,6 +155,39 @@ def test_the_home_folder_is_understood() -> None:
 # --- sweeps -------------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("word", "logarithmic", "whole"),
+    [
+        ("a.b=interval(1e-4,1e-2)", True, False),
+        ("a.b=interval(0.1,0.5)", False, False),
+        ("a.b=interval(0,100)", False, False),
+        ("a.b=tag(linear,interval(1,100))", False, False),
+        ("a.b=tag(log,interval(1,2))", True, False),
+        ("a.b=int(interval(1,100))", True, True),
+    ],
+)
+def test_ranges_go_by_orders_of_magnitude_where_they_span_some(word: str, logarithmic: bool, whole: bool) -> None:
+    found, others = compose.spans([word, "c=1,2", "d=3"])
+    assert others == ["c=1,2", "d=3"]
+    span = found["a.b"]
+    assert (span.logarithmic, span.whole) == (logarithmic, whole)
+    assert (float(span.at(0.0)), float(span.at(1.0))) == (span.low, span.high)
+    assert span.share(float(span.at(0.5))) == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("a=interval(2,1)", "a range goes from the smaller to the larger number, got 2 and 1"),
+        ("a=tag(log,interval(0,1))", "a range by orders of magnitude begins above 0, got 0"),
+        ("a=tag(cubic,interval(1,2))", "a range is tagged log or linear, got cubic"),
+    ],
+)
+def test_ranges_that_are_none_are_refused(word: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        compose.spans([word])
+
+
 def test_a_sweep_is_the_product_of_its_lists() -> None:
     assert compose.expand(["model=bert,gpt2", "seed=range(1,3)", "name=a"]) == [
         ["model=bert", "seed=1", "name=a"],

@@ -15,8 +15,8 @@ from transformer_zoo.experiments import config_tree
 from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.experiments.convert import to_dict
 from transformer_zoo.studies.measuring import Measurement
-from transformer_zoo.studies.study import ablate
 from transformer_zoo.studies.recipe import study_recipe, without
+from transformer_zoo.studies.study import ablate
 
 NAMES = list(config_tree.options("study", config_tree.roots()))
 

@@ -160,6 +160,26 @@ def test_patience_ends_a_run(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "checkpoints" / "best.json").read_text())["step"] == 4
 
 
+def test_a_verdict_ends_a_run_after_an_evaluation_and_the_best_is_kept(tmp_path: Path) -> None:
+    seen: list[list[float]] = []
+
+    def verdict() -> str:
+        lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+        seen.append([line["validation/loss"] for line in lines if "validation/loss" in line])
+        return "hopeless" if len(seen) == 3 else ""
+
+    losses = iter([3.0, 2.5, 2.0, 1.0])
+    given: dict[str, Any] = {"training": TrainingConfig(steps=50, evaluate_every=2), "evaluate": lambda: {"validation/loss": next(losses)}}
+    _, summary = train(tmp_path, verdict=verdict, **given)
+    assert seen == [[3.0], [3.0, 2.5], [3.0, 2.5, 2.0]], "asked when the evaluation is written"
+    assert summary["steps"] == 6
+    status = json.loads((tmp_path / "status.json").read_text())
+    assert (status["status"], status["reason"]) == ("done", "hopeless")
+    assert json.loads((tmp_path / "checkpoints" / "best.json").read_text())["step"] == 6
+    _, again = train(tmp_path, **given)
+    assert again["steps"] == 6, "it has ended"
+
+
 # --- budgets ------------------------------------------------------------------------------------------------------------------------
 
 

@@ -22,7 +22,7 @@ from transformer_zoo.training.settings import TrainingConfig
 from transformer_zoo.training.setup import build_trainer
 from transformer_zoo.training.signals import StopFlag
 from transformer_zoo.training.trackers import JSONLConfig, TrackerConfig
-from transformer_zoo.training.trainer import Evaluate, Trainer
+from transformer_zoo.training.trainer import Evaluate, Trainer, Verdict
 
 N_ROWS, VOCABULARY, WIDTH, LENGTH = 37, 11, 8, 6
 
@@ -150,6 +150,7 @@ def make_trainer(
     config: Mapping[str, Any] | None = None,
     world: World | None = None,
     stop: StopFlag | None = None,
+    verdict: Verdict | None = None,
 ) -> Trainer:
     """A trainer over the tiny parts; the model is drawn from a fixed seed."""
     world = world or World()
@@ -165,6 +166,7 @@ def make_trainer(
         model=model,
         objective=TinyObjective(),
         stream=stream or TinyStream(),
+        verdict=verdict,
         run=RunFolder.claim(folder) if world.is_main else RunFolder.shared(folder),
         identity=Identity(config=config or {"model": {"width": WIDTH}}, tokenizer="t", data="d", world_size=world.size),
         world=world,

@@ -10,7 +10,7 @@ from typing import Any
 from transformer_zoo.cli.arguments import Arguments, is_first_process
 from transformer_zoo.errors import ConfigError, StoppedError, ZooError
 
-STUDY_KEYS = ("seeds", "match")
+STUDY_KEYS = ("seeds", "match", "tune", "study")
 
 
 def train(arguments: Arguments) -> int:

@@ -18,6 +18,8 @@ class Flag:
     short: str | None = None
     value: str | None = None
     """What its value is called; None: it takes none."""
+    many: bool = False
+    """Whether it takes all words up to the next flag, or to `--`."""
 
 
 COMMON = (
@@ -83,10 +85,12 @@ def parse(words: Sequence[str], flags: Sequence[Flag]) -> Arguments:
                 raise ConfigError(f"{name} takes no value, got {value!r}")
             continue
         if not equals:
-            if not rest:
+            if not rest or (flag.many and rest[0].startswith("-")):
                 raise ConfigError(f"{name} needs a value: {name} {flag.value}")
             value = rest.pop(0)
         values.append(value)
+        while flag.many and not equals and rest and not rest[0].startswith("-"):
+            values.append(rest.pop(0))
     return arguments
 
 

@@ -12,6 +12,26 @@ CFG = Flag("--cfg", "print the whole configuration as YAML and do nothing (`--cf
 MULTIRUN = Flag("--multirun", "run every combination of comma lists, one after another", short="-m")
 JSON = Flag("--json", "print one JSON document on standard output and nothing else")
 PLAN = Flag("--plan", "say what would be run, and stop")
+STUDY_KEYS = (
+    *("study", "seeds", "study_dir", "match", "count_embeddings", "tolerance", "baseline", "declare"),
+    *("samples", "tune", "trials", "jobs", "launcher", "on_change"),
+)
+STUDY_FLAGS = (
+    CONFIG_DIR,
+    PLAN,
+    Flag("--status", "say how far the study is, and stop"),
+    Flag("--zip", "settings whose lists go together, first with first (may be repeated)", value="KEY,KEY"),
+    Flag("--drop", "words that each take one part from the full model, alone; write them last", value="WORD …", many=True),
+    Flag("--commands", "print one command for every run, for a scheduler of your own, and stop"),
+    Flag("--retry", "make failed runs again"),
+    JSON,
+)
+_DESIGN = """match=parameters,flops,tokens,predicted_tokens,steps,seconds makes contestants equal within tolerance=0.02; with
+count_embeddings=false parameters are counted without embeddings. tune=KEY looks for each contestant's best value, over KEY=A,B,C or
+KEY='interval(1e-4,1e-2)', with trials=N of each on validation data and a seed of their own. samples=N draws combinations at random.
+baseline=LABEL is what all is compared to (default: the first). Runs that differ in settings which are neither varied nor declared
+(declare=KEY,…) are refused. jobs=2 makes two runs at once, launcher=slurm all of them on a cluster (slurm.partition=… and so on);
+on_change=refuse|keep|repeat says what to do with runs of other code or data."""
 
 
 @dataclass(frozen=True)
@@ -96,39 +116,47 @@ COMMANDS = {
         Command(
             "compare",
             "train several architectures under the same settings",
-            "model=A,B,… [match=parameters] [seeds=N] [key=value …]",
-            "Trains every model with every seed; a finished run is never repeated. match=parameters gives all the size of the first.",
+            "model=A,B,… | study=NAME [match=MEASURE,…] [seeds=N] [key=value …]",
+            f"Trains every contestant with every seed; a finished run is never repeated.\n\n{_DESIGN}",
             (
                 "compare model=bert,gpt2 model/size=tiny seeds=3",
                 "compare model=bert,gpt2 match=parameters training.steps=500 --plan --json",
+                "compare model=bert,gpt2 model/size=tiny seeds=3 tune=optimizer.lr optimizer.lr=1e-4,3e-4,1e-3",
             ),
             "studies:compare",
-            (CONFIG_DIR, PLAN, JSON),
-            keys=("match", "seeds", "study_dir"),
+            STUDY_FLAGS,
+            keys=STUDY_KEYS,
         ),
         Command(
             "ablate",
             "vary settings of one experiment",
-            "key=A,B,… | study=NAME [seeds=N] [key=value …]",
+            "key=A,B,… | study=NAME [seeds=N] [key=value …] [--zip KEY,KEY] [--drop WORD …]",
             "Trains every combination of the settings that have several values, with every seed; a finished run is never repeated. A study has its\n"
-            "own settings and measurements (`transformer-zoo list study`); what is typed beside it wins, key by key.",
+            "own settings and measurements (`transformer-zoo list study`); what is typed beside it wins, and a typed choice clears what the study\n"
+            f"sets under it.\n\n{_DESIGN}",
             (
                 "ablate objective.mask_ratio=0.15,0.3,0.4 seeds=3",
                 "ablate study=mask_ratio model/size=tiny,mini",
                 "ablate model/positions=learned,rotary,alibi model=gpt2 model/size=tiny training.steps=500",
+                "ablate model.d_model=64,128 model.n_heads=2,4 --zip model.d_model,model.n_heads",
+                "ablate model=bert model/size=tiny seeds=3 --drop model/positions=none model/norm_placement=pre",
+                "ablate objective.mask_ratio=0.15,0.3,0.4 optimizer.lr='interval(1e-4,1e-2)' samples=10",
             ),
             "studies:ablate",
-            (CONFIG_DIR, PLAN, JSON),
-            keys=("study", "seeds", "study_dir"),
+            STUDY_FLAGS,
+            keys=STUDY_KEYS,
         ),
         Command(
             "report",
             "make tables, plots and one HTML file from runs",
-            "PATH … [--output FILE.html]",
+            "PATH … [--output FILE.html] [--publish wandb]",
             "Reads run folders, studies, or folders of them, and writes one self-contained HTML file with a .csv and a .md beside it.",
             ("report runs", "report studies/positions --output positions.html", "report runs/a runs/b"),
             "studies:report",
-            (Flag("--output", "the HTML file to write (default: report.html)", short="-o", value="FILE"),),
+            (
+                Flag("--output", "the HTML file to write (default: report.html)", short="-o", value="FILE"),
+                Flag("--publish", "send the table and the page there too: wandb", value="WHERE"),
+            ),
             takes_overrides=False,
         ),
         Command(

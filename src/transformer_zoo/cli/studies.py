@@ -1,7 +1,9 @@
 """`compare`, `ablate` and `report`."""
 
 import json
-from collections.abc import Callable
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,73 +11,239 @@ from typing import Any
 from transformer_zoo.cli.arguments import Arguments
 from transformer_zoo.errors import ConfigError
 
-_LATER = ("tune", "jobs")
+logger = logging.getLogger(__name__)
+
+COUNTED = {
+    "seeds": "seeds; `seed=` sets the first one",
+    "samples": "combinations to draw",
+    "trials": "trials of each contestant",
+    "jobs": "runs at once",
+}
+"""Key of a command → what it counts."""
+CLUSTER = "slurm."
+"""Begins what a cluster is asked for (`studies.launching.SETTINGS`)."""
+FLAGS_OF_THE_CALL = ("--plan", "--json", "--status", "--commands", "--retry", "--debug")
+"""Flags that ask for another answer to the same command, and so are no part of what repeats a study."""
 
 
 def compare(arguments: Arguments) -> int:
     """Several architectures under the same settings."""
     from transformer_zoo.studies import study
 
-    models = arguments.take("model")
-    if not models:
-        raise ConfigError("compare: name the models, for example model=bert,gpt2")
-    match = arguments.take("match") or "none"
-    names = [name.strip() for name in models.strip("[]").split(",") if name.strip()]
-    return _finished(study.compare(names, **_given(arguments), match=match), arguments)
+    asked = _asked(arguments, "compare")
+    if not asked["models"] and not asked["factors"] and not asked["variants"]:
+        raise ConfigError("compare: name the models, for example model=bert,gpt2, or a study, for example study=architectures")
+    return _finished(study.compare(**asked), arguments)
 
 
 def ablate(arguments: Arguments) -> int:
     """Settings of one experiment."""
-    from transformer_zoo.experiments.compose import factors
     from transformer_zoo.studies import study
-    from transformer_zoo.studies.recipe import StudyRecipe, key_of, study_recipe, without
 
-    named = arguments.take("study")
-    recipe = study_recipe(named, arguments.config_dirs) if named else StudyRecipe()
-    given = _given(arguments, seeds=recipe.seeds)
-    varied, fixed = factors(given.pop("overrides"))
-    varied = {key: values for key, values in recipe.values.items() if key in varied or key not in map(key_of, fixed)} | varied
-    overrides = [*without(recipe.overrides, [*fixed, *varied]), *fixed]
-    return _finished(study.ablate(varied, overrides, variants=recipe.variants, measurements=recipe.measurements, **given), arguments)
+    return _finished(study.ablate(**_asked(arguments, "ablate")), arguments)
 
 
 def report(arguments: Arguments) -> int:
     """Tables, plots and one HTML file from run folders."""
+    from transformer_zoo.reports.publishing import publish
     from transformer_zoo.reports.report import report as write
 
     if not arguments.words:
         raise ConfigError("report: name run folders, studies, or folders of them, for example: transformer-zoo report runs")
-    print(write([Path(word) for word in arguments.words], Path(arguments.value("--output") or "report.html")))
+    paths = [Path(word) for word in arguments.words]
+    page = write(paths, Path(arguments.value("--output") or "report.html"))
+    print(page)
+    if (where := arguments.value("--publish")) is not None:
+        publish(where, paths, page)
     return 0
 
 
-def _given(arguments: Arguments, seeds: int = 1) -> dict[str, Any]:
-    """What both kinds of study take."""
-    from transformer_zoo.experiments.compose import experiment
+def _asked(arguments: Arguments, kind: str) -> dict[str, Any]:
+    """What a study is called with: its recipe, if one is named, and what is typed, which wins."""
+    from transformer_zoo.experiments.compose import experiment, factors, spans
+    from transformer_zoo.studies.declaring import yielding
+    from transformer_zoo.studies.factors import Design
+    from transformer_zoo.studies.recipe import StudyRecipe, key_of, study_recipe
+    from transformer_zoo.studies.study import Doors, Terms
+    from transformer_zoo.studies.tuning import Tuning
 
-    for key in _LATER:
-        if arguments.take(key) is not None:
-            raise ConfigError(f"{key}= is not available in this version; leave it out")
-    wanted, folder = arguments.take("seeds") or str(seeds), arguments.take("study_dir")
-    if not wanted.isascii() or not wanted.isdigit() or int(wanted) < 1:
-        raise ConfigError(f"seeds={wanted}: expected a whole number at least 1, the number of seeds; `seed=` sets the first one")
-    compose: Callable[..., Any] = partial(experiment, config_dirs=arguments.config_dirs)
-    return {
-        "overrides": arguments.words,
-        "seeds": int(wanted),
-        "folder": Path(folder) if folder else None,
-        "plan": arguments.has("--plan"),
-        "compose": compose,
+    command, folders = _repeating(arguments, kind), arguments.config_dirs
+    named = arguments.take("study")
+    recipe = study_recipe(named, folders) if named else StudyRecipe()
+    given = _Given(arguments)
+    terms = Terms(
+        match=given.names("match", recipe.match),
+        count_embeddings=given.truth("count_embeddings", recipe.count_embeddings),
+        tolerance=given.number("tolerance", recipe.tolerance),
+        baseline=given.text("baseline", recipe.baseline),
+        declare=given.names("declare", recipe.declare),
+    )
+    tuned, trials, samples = given.names("tune", recipe.tune), given.count("trials", recipe.trials), given.count("samples", recipe.samples)
+    seeds, folder, running = given.count("seeds", recipe.seeds) or 1, given.text("study_dir", None), given.running()
+    models = given.names("model", ()) if kind == "compare" else []
+
+    typed = [*arguments.words, *arguments.flags.get("--drop", [])]
+    ranges, words = spans(arguments.words)
+    varied, fixed = factors(words)
+    if models:
+        recipe.values.pop("model", None)
+    own = {key: values for key, values in recipe.values.items() if key not in {*varied, *ranges, *map(key_of, fixed)}}
+    own_ranges, own_values = _ranges(own)
+    both = [key for key in (*varied, *ranges) if key in map(key_of, fixed)]
+    if both:
+        raise ConfigError(*(f"{key}: several values are given, and one value as well; leave one of the two out" for key in both))
+    values, ranges = own_values | varied, own_ranges | ranges
+    _check_tuned(tuned, values, ranges)
+
+    def kept(overrides: list[str]) -> list[str]:
+        chosen = [*fixed, *(f"{key}=" for key in (*values, *ranges)), *(f"model={name}" for name in models[:1])]
+        gone = yielding(overrides, chosen, folders)
+        for word in gone:
+            logger.info("study=%s: %s gives way to what is typed", named, word)
+        return [word for word in overrides if word not in gone]
+
+    exact = {key_of(word) for word in typed}
+    variants = {
+        name: {
+            variant: replace(made, overrides=_unless(exact, made.overrides), phases=[_unless(exact, phase) for phase in made.phases])
+            for variant, made in choices.items()
+        }
+        for name, choices in recipe.variants.items()
     }
+    asked = {
+        "factors": {key: found for key, found in values.items() if key not in tuned},
+        "variants": variants,
+        "overrides": [*kept(recipe.overrides), *fixed],
+        "design": Design(
+            zips=[_names(keys) for keys in arguments.flags.get("--zip", [])] or recipe.zip,
+            drops=arguments.flags.get("--drop", []) or recipe.drop,
+            spans={key: span for key, span in ranges.items() if key not in tuned},
+            samples=samples,
+        ),
+        "terms": terms,
+        "tuning": Tuning(
+            values={key: found for key, found in values.items() if key in tuned},
+            spans={key: span for key, span in ranges.items() if key in tuned},
+            trials=trials,
+        )
+        if tuned
+        else None,
+        "measurements": recipe.measurements,
+        "seeds": seeds,
+        "folder": Path(folder) if folder else None,
+        "command": command,
+        "plan": any(arguments.has(flag) for flag in ("--plan", "--status", "--commands")),
+        "doors": Doors(compose=partial(experiment, config_dirs=folders), config_dirs=folders, running=running),
+    }
+    return asked | ({"models": models} if kind == "compare" else {})
+
+
+class _Given:
+    """The words that belong to the command itself, each with one clear line where it is wrong; what is not typed is the study's."""
+
+    def __init__(self, arguments: Arguments) -> None:
+        self._arguments = arguments
+
+    def text(self, key: str, usual: str | None) -> str | None:
+        told = self._arguments.take(key)
+        return usual if told is None else told.strip("'\"")
+
+    def names(self, key: str, usual: Sequence[str]) -> list[str]:
+        told = self._arguments.take(key)
+        if told is None:
+            return list(usual)
+        return [] if told == "none" else _names(told)
+
+    def count(self, key: str, usual: int | None) -> int | None:
+        told = self._arguments.take(key)
+        if told is None:
+            return usual
+        if not told.isascii() or not told.isdigit() or int(told) < 1:
+            raise ConfigError(f"{key}={told}: expected a whole number at least 1, the number of {COUNTED[key]}")
+        return int(told)
+
+    def number(self, key: str, usual: float) -> float:
+        told = self._arguments.take(key)
+        try:
+            return usual if told is None else float(told)
+        except ValueError:
+            raise ConfigError(f"{key}={told}: expected a number such as {usual:g}") from None
+
+    def truth(self, key: str, usual: bool) -> bool:
+        told = self._arguments.take(key)
+        if told not in (None, "true", "false"):
+            raise ConfigError(f"{key}={told}: expected true or false")
+        return usual if told is None else told == "true"
+
+    def running(self) -> dict[str, Any]:
+        """How the runs are made, where it is said."""
+        words = self._arguments.words
+        settings = dict(word.removeprefix(CLUSTER).split("=", 1) for word in words if word.startswith(CLUSTER) and "=" in word)
+        self._arguments.words = [word for word in words if not (word.startswith(CLUSTER) and "=" in word)]
+        told = {"jobs": self.count("jobs", None), "launcher": self._arguments.take("launcher"), "on_change": self._arguments.take("on_change")}
+        found = {key: value for key, value in told.items() if value is not None}
+        found |= {"settings": settings} if settings else {}
+        found |= {"config_dirs": self._arguments.config_dirs} if self._arguments.config_dirs else {}
+        return found | ({"retry": True} if self._arguments.has("--retry") else {})
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.strip("[]").split(",") if name.strip()]
+
+
+def _unless(keys: set[str], words: Sequence[str]) -> list[str]:
+    """The words that set none of the keys."""
+    from transformer_zoo.studies.recipe import key_of
+
+    return [word for word in words if key_of(word) not in keys]
+
+
+def _ranges(values: Mapping[str, Sequence[str]]) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """A study's own values: those that are a range, and lists."""
+    from transformer_zoo.experiments.compose import spans
+
+    single = [f"{key}={found[0]}" for key, found in values.items() if len(found) == 1 and "interval(" in found[0]]
+    ranges, _ = spans(single)
+    return ranges, {key: list(found) for key, found in values.items() if key not in ranges}
+
+
+def _check_tuned(tuned: Sequence[str], values: Mapping[str, Any], ranges: Mapping[str, Any]) -> None:
+    for key in tuned:
+        if key not in values and key not in ranges:
+            raise ConfigError(f"tune={key}: say which values to try, {key}=1e-4,3e-4,1e-3, or which range to search, {key}='interval(1e-4,1e-2)'")
+
+
+def _repeating(arguments: Arguments, kind: str) -> list[str]:
+    """The words behind `transformer-zoo` that repeat the study."""
+    flags = [word for flag, values in arguments.flags.items() if flag not in (*FLAGS_OF_THE_CALL, "--drop") for word in _flag_words(flag, values)]
+    drops = arguments.flags.get("--drop", [])
+    return [kind, *arguments.words, *flags, *(["--drop", *drops] if drops else [])]
+
+
+def _flag_words(flag: str, values: Sequence[str]) -> list[str]:
+    return [word for value in values for word in (flag, value)] or [flag]
 
 
 def _finished(study: Any, arguments: Arguments) -> int:
-    """Prints the plan, or where the results lie."""
+    """Prints the plan, how far it is, or where the results lie."""
+    if arguments.has("--status"):
+        from transformer_zoo.studies.status import status_lines
+
+        print("\n".join(status_lines(study.folder)))
+        return 0
+    if arguments.has("--commands"):
+        from transformer_zoo.studies.running import commands
+
+        print("\n".join(commands(study)))
+        return 0
     if arguments.has("--json"):
         print(json.dumps(study.plan(), indent=2, ensure_ascii=False))
     elif arguments.has("--plan"):
         for one in study.contestants:
-            print(f"{one.name}: {one.parameters:,} parameters ({' '.join(one.overrides)})")
+            if one.parameters is not None:
+                print(f"{one.name}: {one.parameters:,} parameters ({' '.join(one.overrides)})")
+        for search in study.tuned:
+            print(f"tuning {', '.join(f'{key} over {_said(tried)}' for key, tried in search['keys'].items())}: {search['trials']} trials of each")
         for cell in study.cells:
             print(f"{cell.label}, seed {cell.seed}: {study.folder / cell.run}")
     else:
@@ -83,3 +251,7 @@ def _finished(study: Any, arguments: Arguments) -> int:
         print(summary.read_text(encoding="utf-8") if summary.is_file() else study.folder)
         print(study.folder / "report.html")
     return int(study.exit_code)
+
+
+def _said(tried: Any) -> str:
+    return tried if isinstance(tried, str) else ", ".join(tried)

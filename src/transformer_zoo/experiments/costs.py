@@ -172,7 +172,7 @@ def _stream(config: ExperimentConfig, data: DataModule, objective: Objective) ->
         batch_size=training.batch_size if training.batch_tokens is None else None,
         batch_tokens=training.batch_tokens,
         micro_batch_size=training.micro_batch_size,
-        )
+    )
 
 
 def _sample(stream: TrainingStream, n_steps: int, *, spread: bool) -> list[list[Example]]:
@@ -185,7 +185,9 @@ def _sample(stream: TrainingStream, n_steps: int, *, spread: bool) -> list[list[
         found.append(
             [
                 stream.prepare(
-                    stream.reader.batch(indices[part], make_rows(state.seed, epochs[part], indices[part], None if progress is None else progress[part]))
+                    stream.reader.batch(
+                        indices[part], make_rows(state.seed, epochs[part], indices[part], None if progress is None else progress[part])
+                    )
                 )
                 for part in parts
             ]

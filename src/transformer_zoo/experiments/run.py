@@ -44,6 +44,7 @@ from transformer_zoo.training.precision import Precision, resolve_device
 from transformer_zoo.training.rundir import RunFolder
 from transformer_zoo.training.setup import build_trainer, load_weights
 from transformer_zoo.training.signals import StopFlag, StopRequested
+from transformer_zoo.training.trainer import Verdict
 
 logger = logging.getLogger(__name__)
 
@@ -60,9 +61,9 @@ class RunResult:
     notes: dict[str, str] = field(default_factory=dict)
 
 
-def train(config: ExperimentConfig, overrides: Sequence[str] = (), *, start: Start | None = None) -> RunResult:
+def train(config: ExperimentConfig, overrides: Sequence[str] = (), *, start: Start | None = None, verdict: Verdict | None = None) -> RunResult:
     """Trains, evaluates and writes a run folder; goes on from its checkpoints where `run_dir` has some. `start` holds weights to begin with that are
-    at hand already, in the place of `init_from`.
+    at hand already, in the place of `init_from`. `verdict` is asked after every evaluation on the way whether the run shall end.
 
     Raises:
         ZooError: what the user can put right, with the exit code of its class; the folder's `status.json` says the same.
@@ -77,7 +78,7 @@ def train(config: ExperimentConfig, overrides: Sequence[str] = (), *, start: Sta
     try:
         with StopFlag() as stop, _run_folder(config, world) as run, _log_file(run, world):
             try:
-                return _Experiment(config, list(overrides), world, device, run, stop, start).fit()
+                return _Experiment(config, list(overrides), world, device, run, stop, start).fit(verdict)
             except StopRequested as request:
                 if world.is_main:
                     run.set_status("preempted", f"stopped by {request} while preparing")
@@ -114,7 +115,7 @@ class _Experiment:
         self.stream = self._build_stream()
         self._write_environment()
 
-    def fit(self) -> RunResult:
+    def fit(self, verdict: Verdict | None = None) -> RunResult:
         """Train to the end, then evaluate once more as `final_evaluation` says."""
         config = self.config
         evaluation = config.evaluation.build(self._context())
@@ -136,6 +137,7 @@ class _Experiment:
             stop=self.stop,
             tracked_config=masked(to_dict(config)),
             observe=self._watch_kernels,
+            verdict=verdict,
         )
         summary = trainer.fit(config.resume)
         self._add_operations(summary)

@@ -1,79 +1,295 @@
-"""Runs the cells of a study, one after another: finished ones are never repeated, stopped ones go on, failed ones are tried again and named."""
+"""Runs the cells of a study as independent jobs: finished ones are never repeated, stopped ones go on, failed ones are named.
+
+One process runs a study at a time and holds its folder. Cells are made one after another in this process, or by a launcher in others.
+"""
 
 import itertools
 import logging
-from collections.abc import Callable, Sequence
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from transformer_zoo.errors import StoppedError, ZooError
-from transformer_zoo.experiments.config import ExperimentConfig
-from transformer_zoo.experiments.results import FINAL_EVALUATION, read_run
+from transformer_zoo.errors import ConfigError, StoppedError
+from transformer_zoo.experiments import plugins
+from transformer_zoo.experiments.results import read_run
 from transformer_zoo.reports.report import study_files
 from transformer_zoo.studies.cells import Cell, Compose, Study, write_plan
+from transformer_zoo.studies.changes import ANSWERS, Fingerprint, changed, refusal
+from transformer_zoo.studies.jobs import UNEXPECTED, Job, Outcome, Train, guarded, is_finished, make
+from transformer_zoo.studies.launching import Launcher, Task, launcher_of
+from transformer_zoo.studies.live import Live
 from transformer_zoo.studies.measuring import Measuring
+from transformer_zoo.studies.status import DONE, FAILED, RUNNING, WAITING, Board, CellStatus, duration, share_of
+from transformer_zoo.training.rundir import hold, let_go
+from transformer_zoo.training.signals import StopFlag, StopRequested
 
 logger = logging.getLogger(__name__)
 
-Train = Callable[[ExperimentConfig, Sequence[str]], Any]
-"""Trains one run into `config.run_dir`; `experiments.run.train` is one."""
+JOBS = "jobs"
+"""Folder of a study with what its jobs were told, said and came to."""
+_POLL = 0.1
+"""Seconds between two looks at the jobs."""
+_FRESH = 5.0
+"""Seconds between two writings of the status while nothing begins or ends."""
 
-UNEXPECTED = 1
-"""Exit code of a study in which a run failed for a reason that is not the user's."""
 
+def run(
+    study: Study,
+    train: Train,
+    compose: Compose,
+    measuring: Measuring,
+    *,
+    jobs: int | None = None,
+    launcher: str | Launcher | None = None,
+    settings: Mapping[str, str] | None = None,
+    retry: bool = False,
+    on_change: str = "refuse",
+    config_dirs: Sequence[Path] = (),
+    fingerprint: Fingerprint | None = None,
+) -> None:
+    """Train and measure what is missing, then write tables and report; a failed cell costs no other.
 
-def run(study: Study, train: Train, compose: Compose, measuring: Measuring) -> None:
-    """Train and measure what is missing, then write tables and report; a failed cell costs no other."""
-    write_plan(study)
+    `jobs` runs at once, in processes or by a `launcher` with `settings`; they compose with `config_dirs`, and `train` and `compose` are used where
+    all happens in this process. With `retry` cells that failed before are made again. `on_change` says what happens to runs of other code or data.
+
+    Raises:
+        ConfigError: another process works on the study, or runs there were made by other code or data and nobody has decided what to do.
+        StoppedError: a signal came; all jobs have saved.
+    """
+    if on_change not in ANSWERS:
+        raise ConfigError(f"on_change={on_change}: expected one of {', '.join(ANSWERS)}")
+    if isinstance(launcher, str) or launcher is None:
+        launcher = launcher_of(launcher, jobs, len(study.cells), study.folder, settings or {})
+    lock = hold(study.folder, "study_dir")
     try:
-        for number, cell in enumerate(study.cells, start=1):
-            title = f"{number}/{len(study.cells)} {cell.label} seed {cell.seed}"
-            _guarded(cell, title, partial(_train_cell, study.folder / cell.run, cell, title, train, compose))
-            if not cell.failure:
-                _guarded(cell, title, partial(measuring.measure, study.folder / cell.run))
+        _Running(study, train, compose, measuring, launcher, config_dirs).run(retry, on_change, fingerprint)
     finally:
+        let_go(lock)
+
+
+class _Running:
+    """One process's work on a study."""
+
+    def __init__(
+        self, study: Study, train: Train, compose: Compose, measuring: Measuring, launcher: Launcher | None, config_dirs: Sequence[Path]
+    ) -> None:
+        self.study, self.train, self.compose, self.measuring = study, train, compose, measuring
+        self.launcher, self.config_dirs = launcher, config_dirs
+        self.board = Board.of(study)
+        self.board.parallel = 1 if launcher is None else launcher.parallel
+        self.cells = list(zip(study.cells, self.board.cells, strict=True))
+
+    def run(self, retry: bool, on_change: str, fingerprint: Fingerprint | None) -> None:
+        study, board = self.study, self.board
+        again = self._look_around(retry, on_change, fingerprint)
+        for path, why in again:
+            _set_aside(path, why)
         write_plan(study)
-        study_files(study.folder, f"{study.kind}: {', '.join(dict.fromkeys(cell.label for cell in study.cells))}")
-    for cell in study.failed:
-        logger.error("%s seed %d failed: %s (%s)", cell.label, cell.seed, cell.failure, study.folder / cell.run)
+        board.write()
+        open_cells = [(number, cell, state) for number, (cell, state) in enumerate(self.cells, start=1) if state.status != FAILED]
+        board.state = "stopped"  # what stands there if an exception ends us
+        try:
+            with StopFlag() as stop:
+                (self._one_by_one if self.launcher is None else partial(self._at_once, self.launcher))(open_cells, stop)
+            board.state = FAILED if study.failed else DONE
+        except StopRequested as request:
+            raise StoppedError(f"stopped by {request}: {board.line()}; the same command goes on", request.signal_number) from None
+        except StoppedError as error:
+            raise StoppedError(f"{error} ({board.line()}; the same command goes on)", error.signal_number) from None
+        finally:
+            for state in board.cells:
+                state.status = WAITING if state.status == RUNNING else state.status
+            board.write()
+            write_plan(study)
+            study_files(study.folder, f"{study.kind}: {', '.join(dict.fromkeys(cell.label for cell in study.cells))}")
+        for cell in study.failed:
+            logger.error("%s seed %d failed: %s (%s)", cell.label, cell.seed, cell.failure, study.folder / cell.run)
+
+    # --- what is there already ----------------------------------------------------------------------------------------------------------
+
+    def _look_around(self, retry: bool, on_change: str, fingerprint: Fingerprint | None) -> list[tuple[Path, str]]:
+        """Notes what earlier starts left; gives the folders to be set aside, with the reason. Changes nothing on the disk."""
+        before = {state.run: state for state in (Board.read(self.study.folder) or Board.of(self.study)).cells}
+        again: list[tuple[Path, str]] = []
+        made = []
+        for cell, state in self.cells:
+            path, earlier = self.study.folder / cell.run, before.get(cell.run)
+            record = read_run(path)
+            failed = record.status in {"failed", "unreadable"}
+            if failed or (earlier is not None and earlier.status == FAILED):
+                if not retry:
+                    told = earlier.reason if earlier is not None and earlier.status == FAILED else record.reason or record.status
+                    _fail(cell, state, told, (earlier.exit_code if earlier is not None else 0) or UNEXPECTED)
+                    logger.error("%s failed before: %s (it is left as it is; --retry tries it again)", state.title, told)
+                    continue
+                if failed:
+                    again.append((path, FAILED))
+                    continue
+            if record.status == "missing":
+                continue
+            made.append((cell, record))
+            state.share = share_of(path, state.budget)
+            if is_finished(record, cell.config):
+                known = earlier.seconds if earlier is not None else None
+                state.seconds = known or record.summary.get("seconds")
+        if on_change == "keep":
+            return again
+        found = changed(self.study.folder, made, fingerprint)
+        if found and on_change == "refuse":
+            raise refusal(self.study.folder, found)
+        for run, told in found.items():
+            logger.warning("%s was made by %s; it is made again", run, told)
+        return again + [(self.study.folder / run, "before") for run in found]
+
+    # --- the two ways to run ------------------------------------------------------------------------------------------------------------
+
+    def _one_by_one(self, cells: Sequence[tuple[int, Cell, CellStatus]], stop: StopFlag) -> None:
+        for number, cell, state in cells:
+            stop.check()
+            title = self._title(number, cell)
+            _begin(state)
+            self.board.write()
+            work = partial(make, cell, self.study.folder / cell.run, title, self.train, self.compose, self.measuring)
+            with self._kept_fresh():
+                outcome = guarded(title, work)
+            self._end(title, cell, state, outcome)
+            if len(cells) > 1:
+                logger.info("study: %s", self.board.line())
+        stop.check()
+
+    def _at_once(self, launcher: Launcher, cells: Sequence[tuple[int, Cell, CellStatus]], stop: StopFlag) -> None:
+        waiting, running = deque(cells), dict[int, tuple[Task, Cell, CellStatus]]()
+        try:
+            with Live(self.board) as live:
+                while waiting or running:
+                    stop.check()
+                    while waiting and len(running) < launcher.parallel:
+                        number, cell, state = waiting.popleft()
+                        _begin(state)
+                        running[number] = launcher.start(self._job(number, cell)), cell, state
+                        logger.info("%s: started", self._title(number, cell))
+                    self._collect(running)
+                    live.show()
+                    time.sleep(_POLL)
+        except BaseException as error:
+            self._stop_all(running, error.signal_number if isinstance(error, StopRequested) else None)
+            raise
+
+    def _collect(self, running: dict[int, tuple[Task, Cell, CellStatus]]) -> None:
+        """Note what has ended."""
+        for number, (task, cell, state) in list(running.items()):
+            outcome = task.ended()
+            if outcome is None:
+                continue
+            del running[number]
+            if outcome.stopped_by:  # by somebody else: it is no failure, and the next start goes on with it
+                state.status, state.reason = WAITING, f"stopped by signal {outcome.stopped_by}"
+                logger.warning("%s: stopped from outside; the same command goes on with it", self._title(number, cell))
+                continue
+            self._end(self._title(number, cell), cell, state, outcome)
+            logger.info("study: %s", self.board.line())
+
+    def _stop_all(self, running: dict[int, tuple[Task, Cell, CellStatus]], number: int | None) -> None:
+        """Hand a signal on and wait until all have saved; whatever else ended us ends them, too."""
+        if number is not None:
+            logger.info("stopping: %d runs save", len(running))
+        try:
+            for task, _, _ in running.values():
+                task.stop(number) if number is not None else task.kill()
+            while running:
+                for key, (task, cell, state) in list(running.items()):
+                    outcome = task.ended()
+                    if outcome is None:
+                        continue
+                    del running[key]
+                    if outcome.stopped_by or number is None:
+                        state.status, state.share = WAITING, share_of(self.study.folder / cell.run, state.budget)
+                    else:
+                        self._end(self._title(key, cell), cell, state, outcome)
+                time.sleep(_POLL)
+        except KeyboardInterrupt:
+            for task, _, _ in running.values():
+                task.kill()
+            raise
+
+    # --- small things -------------------------------------------------------------------------------------------------------------------
+
+    def _title(self, number: int, cell: Cell) -> str:
+        return f"{number}/{len(self.study.cells)} {cell.label} seed {cell.seed}"
+
+    def _job(self, number: int, cell: Cell) -> Job:
+        folder = self.study.folder.resolve()
+        return Job(
+            title=self._title(number, cell),
+            label=cell.label,
+            seed=cell.seed,
+            run=str(folder / cell.run),
+            overrides=cell.overrides,
+            phases=cell.phases,
+            measurements={name: asdict(one) for name, one in self.measuring.measurements.items()},
+            config_dirs=[str(Path(one).resolve()) for one in self.config_dirs],
+            plugins=plugins.loaded(),
+            result=str(folder / JOBS / f"{Path(cell.run).name}.json"),
+        )
+
+    def _end(self, title: str, cell: Cell, state: CellStatus, outcome: Outcome) -> None:
+        if outcome.failure:
+            _fail(cell, state, outcome.failure, outcome.exit_code or UNEXPECTED)
+            logger.error("%s: %s", title, outcome.failure)
+        else:
+            taken = time.time() - (state.started or time.time())
+            state.status, state.reason, state.share = DONE, "", 1.0
+            state.seconds = state.seconds or read_run(self.study.folder / cell.run).summary.get("seconds") or taken
+            logger.info("%s: done in %s", title, duration(taken))
+        self.board.write()
+
+    @contextmanager
+    def _kept_fresh(self) -> Iterator[None]:
+        """Writes the status now and then while this process is busy with a cell."""
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.wait(_FRESH):
+                self.board.refresh()
+                self.board.write()
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
 
-def _train_cell(path: Path, cell: Cell, title: str, train: Train, compose: Compose) -> None:
-    """Trains one cell unless it is finished."""
-    run = read_run(path)
-    status = run.status
-    if status == "done" and (cell.config.final_evaluation is None or FINAL_EVALUATION in run.summary):
-        logger.info("%s: finished before", title)
-        return
-    if status in {"failed", "unreadable"}:
-        _set_aside(path)
-    logger.info("%s: %s", title, "training" if status in {"missing", "failed", "unreadable"} else "going on")
-    overrides = [*cell.overrides, f"run_dir={_quoted(str(path))}"]
-    train(compose(overrides), overrides)
+def commands(study: Study, program: Sequence[str] = ("transformer-zoo", "train")) -> list[str]:
+    """One command line for every cell, for schedulers that are nobody's business here; the same study collects what they made."""
+    import shlex
+
+    from transformer_zoo.studies.cells import quoted
+
+    phased = [cell.label for cell in study.cells if cell.phases]
+    if phased:
+        raise ConfigError(f"--commands: {phased[0]} has several phases, which one command cannot make; use jobs=… or launcher=…")
+    return [shlex.join([*program, *cell.overrides, f"run_dir={quoted(str(study.folder / cell.run))}"]) for cell in study.cells]
 
 
-def _guarded(cell: Cell, title: str, work: Callable[[], None]) -> None:
-    """A failure is noted in the cell and costs no other; a signal goes on to the caller."""
-    try:
-        work()
-    except StoppedError:
-        raise
-    except ZooError as error:
-        cell.failure, cell.exit_code = " ".join(str(error).split()), error.exit_code
-    except Exception as error:  # one broken cell must not cost the others; it is named in the report
-        logger.debug("%s failed", title, exc_info=True)
-        cell.failure, cell.exit_code = f"{type(error).__name__}: {' '.join(str(error).split())}", UNEXPECTED
-    if cell.failure:
-        logger.error("%s: %s", title, cell.failure)
+def _begin(state: CellStatus) -> None:
+    state.status, state.reason, state.started = RUNNING, "", time.time()
+    state.begun_at = state.share or 0.0
 
 
-def _quoted(text: str) -> str:
-    """A value in the quotes of the override grammar."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+def _fail(cell: Cell, state: CellStatus, reason: str, exit_code: int) -> None:
+    cell.failure, cell.exit_code = reason, exit_code
+    state.status, state.reason, state.exit_code = FAILED, reason, exit_code
 
 
-def _set_aside(path: Path) -> None:
-    """Makes room for another try; what the failed run left stays beside it."""
-    number = next(n for n in itertools.count(1) if not path.with_name(f"{path.name}.failed-{n}").exists())
-    path.rename(path.with_name(f"{path.name}.failed-{number}"))
+def _set_aside(path: Path, why: str) -> None:
+    """Makes room for another try; what the earlier run left stays beside it."""
+    number = next(n for n in itertools.count(1) if not path.with_name(f"{path.name}.{why}-{n}").exists())
+    path.rename(path.with_name(f"{path.name}.{why}-{number}"))

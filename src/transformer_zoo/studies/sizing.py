@@ -100,7 +100,7 @@ def _fit(model: Any, wanted: float, measured: Measured, plan: _Plan, *, movable:
         values = base | {WIDTH: width}
         if movable:
             values |= {path: max(STEP, STEP * round(n * width / model.d_model / STEP)) for path, n in _all(model, INNER).items()}
-        return values | ({path: units for path in _all(model, HEADS)} if plan.heads_follow else {})
+        return values | (dict.fromkeys(_all(model, HEADS), units) if plan.heads_follow else {})
 
     @cache
     def reach(units: int) -> float:

@@ -1,90 +1,136 @@
-"""Studies: a grid of choices × seeds, each cell one run, all in one folder with tables and a report.
+"""Studies: contestants or settings × seeds, each cell one run, all in one folder with tables and a report.
 
 A cell is known by the hash of its whole resolved configuration, so the same command continues a study that was stopped: finished
-runs are never repeated, stopped ones go on from their checkpoints, failed ones are tried again and named if they fail again.
+runs are never repeated, stopped ones go on from their checkpoints, failed ones are named, and made again where that is asked.
+
+All runs have the same seeds, and with them the same order of data and the same evaluation positions; runs are refused that differ in
+settings which nobody declared.
 """
 
 import hashlib
-import itertools
 import json
 import logging
-import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from transformer_zoo.errors import ConfigError
 from transformer_zoo.experiments.config import ExperimentConfig
-from transformer_zoo.studies.cells import Cell, Compose, Contestant, Study, config_hash
+from transformer_zoo.experiments.hints import did_you_mean
+from transformer_zoo.studies import matching
+from transformer_zoo.studies.cells import Compose, Contestant, Study
 from transformer_zoo.studies.costs import Price
-from transformer_zoo.studies.matching import match as matched
-from transformer_zoo.studies.recipe import without
+from transformer_zoo.studies.factors import Combination, Design, Level, combinations
+from transformer_zoo.studies.groups import Group, declared_keys, refuse, together
 from transformer_zoo.studies.measuring import Measure, Measurement, Measuring
+from transformer_zoo.studies.phased import check_totals
+from transformer_zoo.studies.recipe import Variant, key_of
 from transformer_zoo.studies.running import Train, run
+from transformer_zoo.studies.tuning import TrainTrial, Tuner, Tuning
+from transformer_zoo.training.rundir import hold, let_go
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class Terms:
+    """What is held equal, what may differ, and what everything is compared to."""
+
+    match: Sequence[str] = ()
+    """What is made equal between contestants, of `matching.MEASURES`."""
+    count_embeddings: bool = True
+    """Whether embeddings are in the account of parameters."""
+    tolerance: float = 0.02
+    """The largest share by which contestants may differ in what is made equal."""
+    baseline: str | None = None
+    """A label; None: the first."""
+    declare: Sequence[str] = ()
+    """Settings, or sections of them, in which runs may differ beside what is varied."""
+
+
+@dataclass(kw_only=True)
+class Doors:
+    """What a study does its work by, so that it can be replaced."""
+
+    compose: Compose | None = None
+    train: Train | None = None
+    train_trial: TrainTrial | None = None
+    price: Price | None = None
+    measure: Measure | None = None
+    config_dirs: Sequence[Path] = ()
+    """Folders with options of the user's own, in which `compose` looks too."""
+    running: Mapping[str, Any] = field(default_factory=dict)
+    """How the runs are made, as `running.run` takes it."""
 
 
 def compare(
     models: Sequence[str],
     overrides: Sequence[str] = (),
     *,
+    factors: Mapping[str, Sequence[str]] | None = None,
+    variants: Mapping[str, Mapping[str, Variant]] | None = None,
+    design: Design | None = None,
+    terms: Terms | None = None,
+    tuning: Tuning | None = None,
+    measurements: Mapping[str, Measurement] | None = None,
     seeds: int = 1,
-    match: str = "none",
     folder: Path | None = None,
+    command: Sequence[str] = (),
     plan: bool = False,
+    doors: Doors | None = None,
     train: Train | None = None,
     compose: Compose | None = None,
-    price: Price | None = None,
 ) -> Study:
-    """Train several models under the same settings and tabulate them.
+    """Train several contestants under the same settings and tabulate them: models, or where `models` is empty what `factors` and `variants` make.
 
-    `match=parameters` sets every model's width so that its size comes closest to the first one's. All contestants use the first one's
-    tokenizer unless `overrides` choose one. With `plan` nothing is trained. Raises ConfigError before anything is trained.
+    The contestants are made equal in what `terms.match` says. All use the first one's tokenizer unless `overrides` choose one. With `plan` nothing
+    is trained. Raises ConfigError before anything is trained.
     """
-    compose = compose or _compose
-    if len(set(models)) < len(models) or not models:
+    if len(set(models)) < len(models) or not (models or factors or variants):
         raise ConfigError(f"model={','.join(models)}: name every model once, at least one")
-    common = list(overrides)
-    if not _chosen(common, "tokenizer") and len(models) > 1:
-        common += _first_tokenizer(models, common, compose)
-    measures = [] if match == "none" else match.split(",")
-    contestants = matched([Contestant(name=name, overrides=[f"model={name}"]) for name in models], common, measures, compose=compose, price=price)
-    groups = [(one.name, [*one.overrides, *without(common, one.overrides)]) for one in contestants]
-    return _study("compare", groups, seeds, folder, plan, train, compose, contestants, Measuring({}))
+    chosen = combinations(factors or {}, variants or {}, design or Design()) if factors or variants or design else [Combination(chosen=())]
+    first = [Level(label=name, levels={"model": name}, words=(f"model={name}",)) for name in models]
+    crossed = [Combination(chosen=(level, *one.chosen)) for level in first for one in chosen] if first else chosen
+    doors = _with(doors, train, compose, None)
+    return _study("compare", crossed, overrides, terms or Terms(), tuning, measurements or {}, seeds, folder, command, plan, doors)
 
 
 def ablate(
     factors: Mapping[str, Sequence[str]],
     overrides: Sequence[str] = (),
     *,
-    variants: Mapping[str, Mapping[str, Sequence[str]]] | None = None,
+    variants: Mapping[str, Mapping[str, Variant]] | None = None,
+    design: Design | None = None,
+    terms: Terms | None = None,
+    tuning: Tuning | None = None,
     measurements: Mapping[str, Measurement] | None = None,
     seeds: int = 1,
     folder: Path | None = None,
+    command: Sequence[str] = (),
     plan: bool = False,
+    doors: Doors | None = None,
     train: Train | None = None,
     compose: Compose | None = None,
     measure: Measure | None = None,
 ) -> Study:
-    """Train every combination of the settings in `factors` (key → values as typed) and of the `variants` (name → variant → overrides), measure
-    every finished run as `measurements` say, and tabulate; see `compare`."""
-    varied = [{f"{key}={value}": [f"{key}={value}"] for value in values} for key, values in factors.items()]
-    varied += [{f"{name}={variant}": list(words) for variant, words in choices.items()} for name, choices in (variants or {}).items()]
-    if not varied:
-        raise ConfigError(
-            "ablate: name a setting and its values, for example objective.mask_ratio=0.15,0.3,0.4, or a study, for example study=mask_ratio"
-        )
-    groups = []
-    for chosen in itertools.product(*(factor.items() for factor in varied)):
-        own = [word for _, words in chosen for word in words]
-        groups.append((" ".join(label for label, _ in chosen), [*own, *overrides]))
-    return _study("ablate", groups, seeds, folder, plan, train, compose or _compose, [], Measuring(measurements or {}, measure))
+    """Train every combination of the settings in `factors` (key → values as typed) and of the `variants` (name → variant → overrides), or those that
+    `design` picks, measure every finished run as `measurements` say, and tabulate; see `compare`."""
+    tuned_alone = tuning is not None and not (factors or variants or (design and (design.drops or design.spans)))
+    found = [Combination(chosen=())] if tuned_alone else combinations(factors, variants or {}, design or Design())
+    doors = _with(doors, train, compose, measure)
+    return _study("ablate", found, overrides, terms or Terms(), tuning, measurements or {}, seeds, folder, command, plan, doors)
 
 
-
-
-
-
+def _with(doors: Doors | None, train: Train | None, compose: Compose | None, measure: Measure | None) -> Doors:
+    doors = doors or Doors()
+    return replace(
+        doors,
+        train=train or doors.train or _train,
+        compose=compose or doors.compose or _compose,
+        measure=measure or doors.measure,
+        train_trial=doors.train_trial or _train_trial,
+    )
 
 
 def _compose(overrides: Sequence[str]) -> ExperimentConfig:
@@ -93,70 +139,152 @@ def _compose(overrides: Sequence[str]) -> ExperimentConfig:
     return experiment(overrides)
 
 
-
-
-
 def _train(config: ExperimentConfig, overrides: Sequence[str]) -> None:
     from transformer_zoo.experiments.run import train
 
     train(config, overrides)
 
 
-def _chosen(overrides: Sequence[str], group: str) -> bool:
-    return any(text.lstrip("+~").split("=")[0].split("@")[0] == group for text in overrides)
+def _train_trial(config: ExperimentConfig, overrides: Sequence[str], verdict: Any) -> None:
+    from transformer_zoo.experiments.run import train
 
-
-def _first_tokenizer(models: Sequence[str], overrides: Sequence[str], compose: Compose) -> list[str]:
-    """The first contestant's own tokenizer as an override, where the contestants' differ."""
-    own = [compose([f"model={name}", *overrides]).recipe.tokenizer for name in models]
-    if len(set(own)) == 1 or own[0] is None:
-        return []
-    logger.info("every model uses the tokenizer of %s: tokenizer=%s", models[0], own[0])
-    return [f"tokenizer={own[0]}"]
+    train(config, overrides, verdict=verdict)
 
 
 def _study(
     kind: str,
-    groups: Sequence[tuple[str, list[str]]],
+    found: Sequence[Combination],
+    overrides: Sequence[str],
+    terms: Terms,
+    tuning: Tuning | None,
+    measurements: Mapping[str, Measurement],
     seeds: int,
     folder: Path | None,
+    command: Sequence[str],
     plan: bool,
-    train: Train | None,
-    compose: Compose,
-    contestants: list[Contestant],
-    measuring: Measuring,
+    doors: Doors,
 ) -> Study:
-    if seeds < 1:
-        raise ConfigError(f"seeds={seeds}: expected at least 1")
-    cells, problems = [], []
-    for label, overrides in groups:
+    compose, measuring = doors.compose, Measuring(measurements, doors.measure)
+    assert compose is not None and doors.train is not None and doors.train_trial is not None
+    _check(found, terms, tuning, seeds)
+    folder = folder or _default_folder(kind, found, overrides, terms, tuning)
+    configs = _composed(found, overrides, compose, measuring)
+    first = configs[0].seed  # of all groups: runs are paired by seed
+    common = [*overrides, *_one_tokenizer(found, overrides, configs)]
+    contestants = _contestants(kind, found, common, terms, compose, doors)
+    groups = [Group(one=one, contestant=contestant, common=common) for one, contestant in zip(found, contestants, strict=True)]
+    cells = [group.cell(first + number, compose) for group in groups for number in range(seeds)]
+    study = Study(
+        folder=folder,
+        kind=kind,
+        cells=cells,
+        contestants=contestants,
+        declared=declared_keys(groups, cells, common, [*terms.declare, *(tuning.keys if tuning else ())], doors.config_dirs),
+        matched=list(terms.match),
+        tolerance=terms.tolerance,
+        count_embeddings=terms.count_embeddings,
+        baseline=terms.baseline or found[0].label,
+        command=list(command),
+        tuned=[] if tuning is None else [tuning.document()],
+    )
+    refuse(study, compose)
+    budgets = [measure for measure in terms.match if measure != "parameters"]
+    if budgets and any(one.phases for one in found):
+        check_totals(cells, study.baseline, budgets, compose, doors.price, terms.tolerance)
+    if plan:
+        return study
+    if tuning is not None:
+        tuner = Tuner(tuning, folder, doors.train_trial, compose, first)
+        lock = hold(folder, "study_dir")
         try:
-            first = compose(overrides).seed
-            cells += [_cell(label, [*overrides, f"seed={seed}"], compose) for seed in range(first, first + seeds)]
-        except ConfigError as error:
-            problems += [f"{label}: {problem}" for problem in error.problems]
-    problems += measuring.problems()
-    if problems:
-        raise ConfigError(*problems)
-    study = Study(folder=folder or _default_folder(kind, groups), kind=kind, cells=cells, contestants=contestants)
-    if not plan:
-        run(study, train or _train, compose, measuring)
+            outcomes = [group.tune(tuner) for group in groups]
+        finally:
+            let_go(lock)
+        study.tuned = [outcome.document(group.one.label) for group, outcome in zip(groups, outcomes, strict=True)]
+        study.cells = [group.cell(first + number, compose) for group in groups for number in range(seeds)]
+    run(study, doors.train, compose, measuring, **doors.running)
     return study
 
 
-def _cell(label: str, overrides: list[str], compose: Compose) -> Cell:
-    config = compose(overrides)
-    slug = re.sub(r"[^A-Za-z0-9=.,_+-]+", "-", label.replace("model/", "")).strip("-.")[:60].strip("-.") or "run"
-    return Cell(label=label, overrides=overrides, seed=config.seed, config=config, run=f"runs/{slug}-seed{config.seed}-{config_hash(config)}")
+def _check(found: Sequence[Combination], terms: Terms, tuning: Tuning | None, seeds: int) -> None:
+    """What is wrong with the design itself."""
+    if seeds < 1:
+        raise ConfigError(f"seeds={seeds}: expected at least 1")
+    if any(key_of(word) == "seed" for one in found for word in one.words):
+        raise ConfigError("seed: the seed is no factor; seeds=3 repeats every run with three seeds, the same ones for all")
+    labels = [one.label for one in found]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise ConfigError(f"{label}: is named twice; every combination runs once for each seed")
+    if terms.baseline is not None and terms.baseline not in labels:
+        raise ConfigError(f"baseline={terms.baseline}: there is no such label{did_you_mean(terms.baseline, labels)} (there are {', '.join(labels)})")
+    for measure in terms.match:
+        if measure not in matching.MEASURES:
+            raise ConfigError(f"match={measure}: expected some of {', '.join(matching.MEASURES)}{did_you_mean(measure, matching.MEASURES)}")
+    if not 0 < terms.tolerance < 1:
+        raise ConfigError(f"tolerance={terms.tolerance:g}: expected a share between 0 and 1, such as 0.02")
+    if tuning is not None:
+        tuning.check()
+        varied = {key_of(word) for one in found for word in one.words}
+        for key in tuning.keys:
+            if key in varied:
+                raise ConfigError(f"tune={key}: is varied as well; a setting is either a factor or tuned")
 
 
-def _default_folder(kind: str, groups: Sequence[tuple[str, list[str]]]) -> Path:
+def _composed(found: Sequence[Combination], overrides: Sequence[str], compose: Compose, measuring: Measuring) -> list[ExperimentConfig]:
+    """The settings of every group. Every problem of all groups and measurements is told at once."""
+    problems, configs = [], []
+    for one in found:
+        try:
+            configs.append(compose(together(one.words, overrides)))
+            for phase in one.phases:
+                compose(together(phase, overrides))
+        except ConfigError as error:
+            problems += [f"{one.label}: {problem}" for problem in error.problems]
+    problems += measuring.problems()
+    if problems:
+        raise ConfigError(*problems)
+    return configs
+
+
+def _one_tokenizer(found: Sequence[Combination], overrides: Sequence[str], configs: Sequence[ExperimentConfig]) -> list[str]:
+    """The first contestant's own tokenizer as an override, where the contestants' differ and nobody chose."""
+    words = [*overrides, *(word for one in found for word in one.words)]
+    if any(key_of(word).split("@")[0] == "tokenizer" for word in words):
+        return []
+    own = [config.recipe.tokenizer for config in configs]
+    if len(set(own)) == 1 or own[0] is None:
+        return []
+    logger.info("every contestant uses the tokenizer of %s: tokenizer=%s", found[0].label, own[0])
+    return [f"tokenizer={own[0]}"]
+
+
+def _contestants(kind: str, found: Sequence[Combination], common: Sequence[str], terms: Terms, compose: Compose, doors: Doors) -> list[Contestant]:
+    """One for every group; the baseline is what the others are made equal to."""
+    plain = [Contestant(name=one.label, overrides=one.words, levels=one.levels) for one in found]
+    if kind != "compare" and not terms.match:
+        return plain
+    measures = [measure for measure in terms.match if measure == "parameters" or not any(one.phases for one in found)]  # see `studies.phased`
+    baseline = next(number for number, one in enumerate(found) if terms.baseline in (None, one.label))
+    order = [baseline, *(number for number in range(len(found)) if number != baseline)]
+    made = matching.match(
+        [plain[number] for number in order],
+        common,
+        measures,
+        compose=compose,
+        price=doors.price,
+        count_embeddings=terms.count_embeddings,
+        tolerance=terms.tolerance,
+    )
+    return [one for _, one in sorted(zip(order, made, strict=True), key=lambda pair: pair[0])]
+
+
+def _default_folder(kind: str, found: Sequence[Combination], overrides: Sequence[str], terms: Terms, tuning: Tuning | None) -> Path:
     """The same command gives the same folder; more seeds extend it."""
-    digest = hashlib.sha256(json.dumps(list(groups)).encode()).hexdigest()[:8]
-    return Path("studies") / f"{kind}-{digest}"
-
-
-
-
-
-
+    told: list[Any] = [(one.label, [*one.words, *overrides]) for one in found]
+    told += [phase for one in found for phase in one.phases]
+    if terms.match:
+        told.append([*terms.match, terms.count_embeddings, terms.tolerance])
+    if tuning is not None:
+        told.append(tuning.document())
+    return Path("studies") / f"{kind}-{hashlib.sha256(json.dumps(told).encode()).hexdigest()[:8]}"

@@ -1,5 +1,6 @@
 """What a result depends on besides its configuration: versions, machine, threads, code state. And how much memory it took."""
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -13,6 +14,7 @@ import torch
 import transformer_zoo
 
 PACKAGES = ("torch", "numpy", "einops", "tokenizers", "datasets", "safetensors", "hydra-core", "omegaconf", "sacrebleu")
+PACKAGE = Path(transformer_zoo.__file__).parent
 
 
 def environment(*, device: torch.device, world_size: int, **facts: Any) -> dict[str, Any]:
@@ -28,7 +30,7 @@ def environment(*, device: torch.device, world_size: int, **facts: Any) -> dict[
         "device": {"type": device.type, "name": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()},
         "threads": torch.get_num_threads(),
         "world_size": world_size,
-        "code": code_state(Path(transformer_zoo.__file__).parent),
+        "code": code_state(PACKAGE) | {"source": source_fingerprint(PACKAGE)},
         "command": sys.argv,
         **facts,
     }
@@ -72,6 +74,15 @@ def code_state(folder: Path) -> dict[str, Any]:
     if commit is None:
         return {}
     return {"commit": commit, "changed": bool(git("status", "--porcelain", "--untracked-files=no"))}
+
+
+def source_fingerprint(folder: Path) -> str:
+    """Sixteen hexadecimal digits that stand for all Python files below a folder: what the code is, committed or not, installed or not."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(f"{path.relative_to(folder).as_posix()}\0".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
 
 
 def peak_memory_bytes(device: torch.device) -> int:

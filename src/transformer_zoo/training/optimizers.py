@@ -120,7 +120,6 @@ class AdamWConfig(OptimizerConfig):
         fused = all(owned.parameter.device.type in ("cpu", "cuda", "mps") for owned in parameters)
         return AdamW(self.groups(parameters), lr=self.lr, betas=(self.beta1, self.beta2), eps=self.eps, fused=fused)
 
-
     def operations(self, parameters: Iterable[Owned]) -> float:
         """Of each parameter: 3 for either moment and 1 for the square, 2 to correct their bias, 3 for root, eps and quotient, 2 for the update, 2 for
         decay."""
@@ -150,7 +149,6 @@ class AdafactorConfig(OptimizerConfig):
             groups, lr=self.lr, beta2_decay=self.beta2_decay, eps=(None, self.eps), d=self.clip, weight_decay=self.weight_decay
         )
 
-
     def operations(self, parameters: Iterable[Owned]) -> float:
         """Of each parameter: 2 for either mean of squares, 2 for their product and its scale, 2 for root and quotient, 2 for the norm of the update
         and 2 for that of the parameter, 2 for the update, 1 for decay. A vector keeps its squares whole, which is 4 in the place of the first 6."""
@@ -176,7 +174,6 @@ class SGDConfig(OptimizerConfig):
 
     def build(self, model: nn.Module) -> Optimizer:
         return torch.optim.SGD(self.groups(owned_parameters(model)), lr=self.lr, momentum=self.momentum, nesterov=self.nesterov)
-
 
     def operations(self, parameters: Iterable[Owned]) -> float:
         """Of each parameter: 2 for the update, 2 for decay, 2 for the momentum, 2 for looking ahead along it."""
@@ -224,7 +221,6 @@ class MuonConfig(OptimizerConfig):
             adjust_lr_fn=self.scaling,
         )
         return Combined(muon, adamw)
-
 
     def operations(self, parameters: Iterable[Owned]) -> float:
         """AdamW's for all but the matrices inside the blocks. Of these, each number: 3 for the momentum, 3 for looking ahead, 3 for the norm, 1 for

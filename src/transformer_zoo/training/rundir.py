@@ -32,6 +32,61 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_close_in_child)
 
 
+def hold(path: Path, key: str) -> IO[str]:
+    """Hold a folder, making it where it is not there, until the file that is returned is given to `let_go` or the process ends, however it ends.
+
+    Raises:
+        ConfigError: another process holds it, or nothing can be written there; `key` names the setting that chose the folder.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = (path / _LOCK).open("a+", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{key}={path}: not writable ({error.strerror}); choose another {key}") from error
+    try:
+        _lock(lock)
+    except BlockingIOError:
+        who = _owner(lock)
+        lock.close()
+        raise ConfigError(f"{key}={path} is in use by {who}: wait for it, or choose another {key}") from None
+    except OSError as error:
+        logger.warning("%s: this file system has no locks (%s); see to it that only one process uses the folder", path, error.strerror)
+    lock.seek(0)
+    lock.truncate()
+    started = datetime.datetime.now().isoformat(timespec="seconds")
+    lock.write(f"process {os.getpid()} on {socket.gethostname()} since {started}\n")
+    lock.flush()
+    _held[id(lock)] = lock
+    return lock
+
+
+def let_go(lock: IO[str]) -> None:
+    """End what `hold` began."""
+    _held.pop(id(lock), None)
+    lock.close()
+
+
+def holder(path: Path) -> str | None:
+    """Who holds a folder, in words; None where nobody does, or the file system cannot tell."""
+    try:
+        lock = (path / _LOCK).open("r", encoding="utf-8")
+    except OSError:
+        return None
+    with lock:
+        try:
+            _lock(lock)
+        except BlockingIOError:
+            return _owner(lock)
+        except OSError:
+            return None
+    return None
+
+
+def _owner(lock: IO[str]) -> str:
+    lock.seek(0)
+    return lock.read().strip() or "another process"
+
+
 class RunFolder:
     """One run's folder, held by this process from `create` or `claim` until `release`."""
 
@@ -61,26 +116,7 @@ class RunFolder:
         Raises:
             ConfigError: another process holds it, or nothing can be written there.
         """
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            lock = (path / _LOCK).open("a+", encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"run_dir={path}: not writable ({error.strerror}); choose another run_dir") from error
-        try:
-            _lock(lock)
-        except BlockingIOError:
-            lock.seek(0)
-            holder = lock.read().strip() or "another process"
-            lock.close()
-            raise ConfigError(f"run_dir={path} is in use by {holder}: wait for it, or choose another run_dir") from None
-        except OSError as error:
-            logger.warning("%s: this file system has no locks (%s); see to it that only one process uses the folder", path, error.strerror)
-        lock.seek(0)
-        lock.truncate()
-        started = datetime.datetime.now().isoformat(timespec="seconds")
-        lock.write(f"process {os.getpid()} on {socket.gethostname()} since {started}\n")
-        lock.flush()
-        _held[id(lock)] = lock
+        lock = hold(path, "run_dir")
         return cls(path, lock)
 
     @classmethod
@@ -91,8 +127,7 @@ class RunFolder:
     def release(self) -> None:
         """Let go of the folder."""
         if self._lock is not None:
-            _held.pop(id(self._lock), None)
-            self._lock.close()
+            let_go(self._lock)
             self._lock = None
 
     def __enter__(self) -> "RunFolder":

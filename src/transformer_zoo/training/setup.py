@@ -25,7 +25,7 @@ from transformer_zoo.training.settings import TrainingConfig
 from transformer_zoo.training.signals import StopFlag
 from transformer_zoo.training.step import Stepper, defers
 from transformer_zoo.training.trackers import TrackerConfig
-from transformer_zoo.training.trainer import Evaluate, Observe, Stream, Trainer
+from transformer_zoo.training.trainer import Evaluate, Observe, Stream, Trainer, Verdict
 from transformer_zoo.training.weights import load_model_weights
 
 logger = logging.getLogger(__name__)
@@ -50,10 +50,12 @@ def build_trainer(
     progress: Progress | None = None,
     tracked_config: Mapping[str, Any] | None = None,
     observe: Observe | None = None,
+    verdict: Verdict | None = None,
 ) -> Trainer:
     """A trainer whose `fit` can be called. The world must have been joined; `model` is moved to `device` and, for several processes, wrapped.
 
-    `tracked_config` is what a tracker may show of the configuration: plain data with secrets masked. `observe` sees the first step.
+    `tracked_config` is what a tracker may show of the configuration: plain data with secrets masked. `observe` sees the first step;
+    `verdict` may end the run after an evaluation.
 
     Raises:
         ConfigError: the device cannot compute in the precision asked for, or `training.parallel` does not fit how the run was started.
@@ -111,6 +113,7 @@ def build_trainer(
         evaluate=evaluate,
         seed=seed,
         observe=observe,
+        verdict=verdict,
     )
 
 

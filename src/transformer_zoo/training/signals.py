@@ -79,3 +79,13 @@ class StopFlag:
                 return
             if item is not None:
                 yield item
+
+
+class StopNow(StopFlag):
+    """Raises StopRequested at once, wherever the work is: for work that leaves nothing half done and has nothing to save."""
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.signal_number is None:
+            self.signal_number = number
+            raise StopRequested(number)
+        super()._handle(number, frame)

@@ -36,6 +36,9 @@ Evaluate = Callable[[], dict[str, float]]
 Observe = Callable[[Replica], AbstractContextManager[object]]
 """Entered around the first step of every start; told what is called, and compiled where it is."""
 
+Verdict = Callable[[], str]
+"""Asked after every evaluation on the way, when its line of metrics is written; a reason ends the run as if its budget were spent."""
+
 BUDGET_SPENT = "the budget is spent"
 EVALUATIONS = 10
 """Over a run, where training.evaluate_every does not say otherwise."""
@@ -84,10 +87,11 @@ class Trainer:
         evaluate: Evaluate | None,
         seed: int,
         observe: Observe | None = None,
+        verdict: Verdict | None = None,
     ) -> None:
         self.config, self.stepper, self.schedule, self.stream = config, stepper, schedule, stream
         self.keeper, self.recorder, self.stop, self.evaluate, self.seed = keeper, recorder, stop, evaluate, seed
-        self.observe = observe
+        self.observe, self.verdict = observe, verdict
         self.device, self.world, self.weights = stepper.device, stepper.world, stepper.weights
         self.scored = stepper.replica.scored
         self.model = self.scored.model
@@ -382,8 +386,12 @@ class Trainer:
 
     def _review(self) -> None:
         """Between two steps: evaluate and save, where due."""
-        improved = self._evaluate() if self.state.evaluation_due else False
-        if not self.state.finished and self._checkpoint_due(improved):
+        due, improved = self.state.evaluation_due, False
+        if due:
+            improved = self._evaluate()
+        if due and self.verdict is not None and not self.state.finished:
+            self.state.finished = self.world.broadcast(self.verdict() if self.world.is_main else "")
+        if (improved or not self.state.finished) and self._checkpoint_due(improved):
             self._save(is_best=improved)
 
     def _evaluate(self) -> bool:

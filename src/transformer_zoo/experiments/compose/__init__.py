@@ -15,11 +15,12 @@ from hydra._internal.defaults_list import create_defaults_list
 from hydra.core.override_parser.types import Override, OverrideType, ValueType
 
 from transformer_zoo.experiments.assemble import usual_final_evaluation
-from transformer_zoo.experiments.compose.overrides import mark_additions, parse, prepared, searchpath, values
+from transformer_zoo.experiments.compose.overrides import mark_additions, parse, prepared, searchpath, span, values
 from transformer_zoo.experiments.compose.sources import hydra_errors, repository_of
 from transformer_zoo.experiments.compose.tree import check_sizes, merged
 from transformer_zoo.experiments.config import EvaluateConfig, ExperimentConfig, GenerateConfig
 from transformer_zoo.experiments.convert import from_dict
+from transformer_zoo.experiments.spans import Span
 
 OF_RECIPE = ("objective", "tokenizer")
 """Groups that the model's recipe chooses where nobody else does."""
@@ -113,3 +114,16 @@ def factors(overrides: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
             else:
                 fixed.append(str(override.input_line))
     return varied, fixed
+
+
+def spans(overrides: Sequence[str]) -> tuple[dict[str, Span], list[str]]:
+    """Overrides with a range (`interval(…)`) as key → range; and the others."""
+    found: dict[str, Span] = {}
+    others: list[str] = []
+    with hydra_errors():
+        for override in parse(overrides, sweeps=True):
+            if override.is_interval_sweep():
+                found[override.get_key_element()] = span(override)
+            else:
+                others.append(str(override.input_line))
+    return found, others

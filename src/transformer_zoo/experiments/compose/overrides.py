@@ -8,13 +8,14 @@ from hydra._internal.config_repository import CachingConfigRepository
 from hydra._internal.defaults_list import create_defaults_list
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override, OverrideType, QuotedString
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override, OverrideType, QuotedString
 from hydra.errors import HydraException
 
 from transformer_zoo.errors import ConfigError
 from transformer_zoo.experiments import catalog, config_tree
 from transformer_zoo.experiments.hints import did_you_mean
 from transformer_zoo.experiments.safety import name_problem
+from transformer_zoo.experiments.spans import LOGARITHMIC_FROM, Span
 
 _HARMLESS = {"hydra.run.dir": ".", "hydra.output_subdir": None}
 """Settings of Hydra that ask for what is so anyway."""
@@ -56,6 +57,26 @@ def values(override: Override) -> list[str]:
     else:
         raise ConfigError(f"{override.input_line}: an interval has no list of values; write them out: key=a,b,c")
     return [f"{override.get_key_element()}={value}" for value in values]
+
+
+def span(override: Override) -> Span:
+    """The range of an override such as `key=interval(1,10)`; `tag(log,…)` and `tag(linear,…)` say how to go through it, `int(…)` that it is whole."""
+    sweep = override.value()
+    assert isinstance(sweep, IntervalSweep) and sweep.start is not None and sweep.end is not None
+    low, high = float(sweep.start), float(sweep.end)
+    if not low < high:
+        raise ConfigError(f"{override.input_line}: a range goes from the smaller to the larger number, got {low:g} and {high:g}")
+    if sweep.tags - {"log", "linear"} or len(sweep.tags) > 1:
+        raise ConfigError(f"{override.input_line}: a range is tagged log or linear, got {', '.join(sorted(sweep.tags))}")
+    if "log" in sweep.tags and low <= 0:
+        raise ConfigError(f"{override.input_line}: a range by orders of magnitude begins above 0, got {low:g}")
+    wide = low > 0 and high / low >= LOGARITHMIC_FROM
+    return Span(
+        low=low,
+        high=high,
+        logarithmic="log" in sweep.tags or (wide and not sweep.tags),
+        whole=isinstance(sweep.start, int) and isinstance(sweep.end, int),
+    )
 
 
 def searchpath(parsed: list[Override]) -> list[str]:

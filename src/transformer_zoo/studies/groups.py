@@ -1,0 +1,90 @@
+"""The groups of a study: runs that share everything but the seed. What they may differ in, and what is refused."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformer_zoo.errors import ConfigError
+from transformer_zoo.experiments.config import ExperimentConfig
+from transformer_zoo.studies.cells import Cell, Compose, Contestant, Study, config_hash, slug
+from transformer_zoo.studies.declaring import declared_by, following, undeclared
+from transformer_zoo.studies.factors import Combination
+from transformer_zoo.studies.recipe import without
+from transformer_zoo.studies.tuning import Tuned, Tuner
+
+
+@dataclass(kw_only=True)
+class Group:
+    """The runs that share everything but the seed."""
+
+    one: Combination
+    contestant: Contestant
+    common: Sequence[str]
+    tuned: Sequence[str] = ()
+
+    @property
+    def label(self) -> str:
+        return self.one.label
+
+    @property
+    def words(self) -> list[str]:
+        return together([*self.contestant.overrides, *self.tuned], self.common)
+
+    @property
+    def phases(self) -> list[list[str]]:
+        """Every phase before the last: its own words, what was made equal, what all share."""
+        equal = [word for word in self.contestant.overrides if word not in self.one.words]
+        return [together([*phase, *without(equal, phase), *self.tuned], self.common) for phase in self.one.phases]
+
+    def tune(self, tuner: Tuner) -> Tuned:
+        if self.one.phases:
+            raise ConfigError(f"{self.label}: a run with phases cannot be tuned; leave tune out, and set the value of each phase")
+        outcome = tuner.tune(self.label, self.words)
+        self.tuned = outcome.words
+        return outcome
+
+    def cell(self, seed: int, compose: Compose) -> Cell:
+        words = [*self.words, f"seed={seed}"]
+        phases = [[*phase, f"seed={seed}"] for phase in self.phases]
+        config = compose(words)
+        name = f"{slug(self.label)}-seed{seed}-{config_hash(config, [compose(phase) for phase in phases])}"
+        return Cell(label=self.label, overrides=words, seed=seed, config=config, run=f"runs/{name}", levels=self.one.levels, phases=phases)
+
+
+def together(own: Sequence[str], common: Sequence[str]) -> list[str]:
+    """What a run sets for itself and, where it does not, what all share."""
+    return [*own, *without(common, own)]
+
+
+def declared_keys(
+    groups: Sequence[Group], cells: Sequence[Cell], common: Sequence[str], extra: Sequence[str], config_dirs: Sequence[Path]
+) -> list[str]:
+    """Everything in which runs may differ: what varies, what was made equal, what `extra` names, and what follows from them."""
+    words = [word for group in groups for word in [*group.contestant.overrides, *(word for phase in group.one.phases for word in phase)]]
+    keys = declared_by(words, common, config_dirs)
+    keys |= {"init_from"} if any(group.one.phases for group in groups) else set()  # the last phase goes on from the one before
+    return sorted(keys | set(extra) | following(cell.config for cell in cells))
+
+
+def refuse(study: Study, compose: Compose) -> None:
+    """Refuses runs that differ where nobody said so, and such as are the same under two names."""
+    seen: dict[str, str] = {}
+    for cell in study.cells:
+        identity = cell.run.rpartition("-")[2]
+        if identity in seen:
+            raise ConfigError(
+                f"{cell.label} is the same experiment as {seen[identity]}: what tells them apart changes nothing here, or what is typed beside it "
+                "wins over it; leave one of the two out"
+            )
+        seen[identity] = cell.label
+    problems: dict[str, None] = {}
+    for seed in dict.fromkeys(cell.seed for cell in study.cells):
+        runs: dict[str, ExperimentConfig] = {}
+        for cell in study.cells:
+            if cell.seed == seed:
+                runs |= {cell.label: cell.config}
+                runs |= {f"{cell.label}, phase {number}": compose(phase) for number, phase in enumerate(cell.phases, start=1)}
+        baseline = study.baseline if study.baseline in runs else next(iter(runs))
+        problems |= dict.fromkeys(undeclared(runs, baseline, study.declared))
+    if problems:
+        raise ConfigError(*problems)

@@ -1,0 +1,268 @@
+"""Where jobs run: processes of this machine, a SLURM cluster through submitit, or any launcher that Hydra has a plugin for."""
+
+import contextlib
+import importlib.util
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from transformer_zoo.errors import ConfigError, MissingExtraError
+from transformer_zoo.studies.jobs import PARENT, UNEXPECTED, Job, Outcome
+
+logger = logging.getLogger(__name__)
+
+LAUNCHERS = ("processes", "slurm", "submitit_local")
+SETTINGS = "slurm."
+"""Prefix of the words that set what a cluster is asked for, as in slurm.partition=gpu."""
+NAMES = {"timeout": "timeout_min", "gpus": "gpus_per_node", "cpus": "cpus_per_task", "memory": "mem_gb", "name": "name", "nodes": "nodes"}
+"""What we call a setting → what submitit calls it on every kind of cluster; others are SLURM's own (partition, qos, account, constraint …)."""
+_NUMBERS = {"timeout_min", "gpus_per_node", "cpus_per_task", "mem_gb", "nodes"}
+DEFAULT_MINUTES = 7 * 24 * 60
+
+
+class Task(Protocol):
+    """A job that was started."""
+
+    def ended(self) -> Outcome | None:
+        """What came of it; None while it runs or waits."""
+
+    def stop(self, number: int) -> None:
+        """Ask it to save and end."""
+
+    def kill(self) -> None:
+        """End it at once."""
+
+
+class Launcher(Protocol):
+    """Starts jobs."""
+
+    parallel: int
+    """Jobs at once."""
+
+    def start(self, job: Job) -> Task:
+        """Start one; returns at once."""
+
+
+def launcher_of(name: str | None, jobs: int | None, cells: int, folder: Path, settings: Mapping[str, str]) -> Launcher | None:
+    """The launcher that is asked for; None: one run after another in this process.
+
+    Raises:
+        ConfigError: there is none of that name, or it does not take the settings.
+        MissingExtraError: submitit is not installed.
+    """
+    if jobs is not None and jobs < 1:
+        raise ConfigError(f"jobs={jobs}: expected at least 1, the number of runs at once")
+    if name is None and (jobs or 1) == 1:
+        _no_settings(settings)
+        return None
+    if name in (None, "processes"):
+        _no_settings(settings)
+        return Processes(min(jobs or 1, cells))
+    if name == "slurm":
+        return Submitit("slurm", jobs or max(cells, 1), folder, settings)
+    if name == "submitit_local":
+        return Submitit("local", jobs or 1, folder, settings)
+    raise ConfigError(f"launcher={name}: expected one of {', '.join(LAUNCHERS)}; for another cluster make the commands that --commands prints")
+
+
+def _no_settings(settings: Mapping[str, str]) -> None:
+    if settings:
+        raise ConfigError(f"{SETTINGS}{next(iter(settings))} belongs to launcher=slurm: add it, or leave the setting out")
+
+
+def job_file(job: Job) -> Path:
+    """Write down a job beside where its outcome will stand, and take away the outcome of an earlier start."""
+    result = Path(job.result)
+    result.parent.mkdir(parents=True, exist_ok=True)
+    result.unlink(missing_ok=True)
+    path = result.with_suffix(".job.json")
+    path.write_text(json.dumps(asdict(job), indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+# --- processes of this machine ----------------------------------------------------------------------------------------------------------
+
+
+class Processes:
+    """Several processes, each with its share of the cores, and with a GPU of its own where there are several."""
+
+    def __init__(self, parallel: int) -> None:
+        self.parallel = parallel
+        self._cores = max(1, _usable_cores() // parallel)
+        self._devices = _devices()
+        self._slots: dict[int, _Process] = {}
+
+    def start(self, job: Job) -> Task:
+        """A process in a session of its own: a signal from the keyboard reaches it through us alone, once."""
+        slot = next(n for n in range(self.parallel) if n not in self._slots or self._slots[n].over)
+        path = job_file(job)
+        with path.with_name(Path(job.result).stem + ".log").open("a", encoding="utf-8") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "transformer_zoo.studies.jobs", str(path)],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env=os.environ | {PARENT: "1"} | self._share(slot),
+                start_new_session=True,
+            )
+        self._slots[slot] = _Process(process, job, Path(log.name))
+        return self._slots[slot]
+
+    def _share(self, slot: int) -> dict[str, str]:
+        """What a slot may use, as environment variables; a number of threads that is set already stays."""
+        threads = {"OMP_NUM_THREADS": str(self._cores), "MKL_NUM_THREADS": str(self._cores)}
+        share = {name: number for name, number in threads.items() if name not in os.environ}
+        return share | ({"CUDA_VISIBLE_DEVICES": self._devices[slot % len(self._devices)]} if len(self._devices) > 1 else {})
+
+
+class _Process:
+    """A job in a process that we started."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", job: Job, log: Path) -> None:
+        self._process, self._job, self._log = process, job, log
+        self._stopped_by = 0
+
+    @property
+    def over(self) -> bool:
+        return self._process.poll() is not None
+
+    def ended(self) -> Outcome | None:
+        code = self._process.poll()
+        if code is None:
+            return None
+        with contextlib.suppress(OSError):
+            _pipe(self._process).close()
+        found = self._job.outcome()
+        if found is not None:
+            return found
+        if self._stopped_by:
+            return Outcome(exit_code=128 + self._stopped_by, stopped_by=self._stopped_by)
+        if code < 0:
+            ended = signal.Signals(-code).name
+            why = " (out of memory?)" if ended == "SIGKILL" else ""
+            return Outcome(failure=f"its process was ended by {ended}{why}; its messages are in {self._log}", exit_code=128 - code)
+        return Outcome(failure=f"its process ended with exit code {code} and no word; its messages are in {self._log}", exit_code=code or UNEXPECTED)
+
+    def stop(self, number: int) -> None:
+        self._stopped_by = number
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+
+def _pipe(process: "subprocess.Popen[bytes]") -> IO[bytes]:
+    assert process.stdin is not None
+    return process.stdin
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _devices() -> list[str]:
+    """The GPUs that this process may use, by the names that CUDA_VISIBLE_DEVICES takes."""
+    import torch
+
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name.strip() for name in named.split(",") if name.strip()]
+    return [str(number) for number in range(torch.cuda.device_count())]
+
+
+# --- a cluster ------------------------------------------------------------------------------------------------------------------------
+
+
+class Submitted:
+    """What a cluster's machine calls; a job that the cluster takes off is put in the queue again and goes on from its checkpoint."""
+
+    def __call__(self, document: dict[str, Any]) -> dict[str, Any]:
+        from transformer_zoo.studies.jobs import perform
+
+        logging.basicConfig(stream=sys.stderr, format="%(message)s")
+        logging.getLogger("transformer_zoo").setLevel(logging.INFO)
+        return perform(document)
+
+    def checkpoint(self, document: dict[str, Any]) -> Any:
+        """Called by submitit before the machine is taken away."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, document)
+
+
+class Submitit:
+    """Jobs of a SLURM cluster; `local` is the same on this machine, to try it out."""
+
+    def __init__(self, cluster: str, parallel: int, folder: Path, settings: Mapping[str, str]) -> None:
+        if importlib.util.find_spec("submitit") is None:
+            raise MissingExtraError("submitit", "cluster", f"launcher={cluster}")
+        import submitit
+
+        self.parallel, self._cluster = parallel, cluster
+        parameters = _parameters(settings)
+        if cluster == "local":
+            parameters = {"timeout_min": DEFAULT_MINUTES} | parameters
+        try:
+            self._executor = submitit.AutoExecutor(folder=folder / "jobs" / "cluster", cluster=cluster)
+            self._executor.update_parameters(**parameters)
+        except RuntimeError as error:  # submitit's word for a machine without the commands of SLURM
+            raise ConfigError(f"launcher={cluster}: {_one_line(error)}; start the study on a machine of the cluster") from error
+        except (NameError, TypeError, ValueError, AssertionError) as error:
+            told = " ".join(f"{SETTINGS}{key}={value}" for key, value in settings.items())
+            raise ConfigError(f"launcher={cluster} does not take {told}: {_one_line(error)}") from error
+
+    def start(self, job: Job) -> Task:
+        job_file(job)
+        return _Submission(self._executor.submit(Submitted(), asdict(job)), job, self._cluster == "local")
+
+
+class _Submission:
+    """A job in a cluster's hands."""
+
+    def __init__(self, submitted: Any, job: Job, local: bool) -> None:
+        self._submitted, self._job, self._local = submitted, job, local
+        self._stopped_by = 0
+
+    def ended(self) -> Outcome | None:
+        found = self._job.outcome()
+        if found is not None:
+            return found
+        if not self._submitted.done():
+            return None
+        if self._stopped_by:
+            return Outcome(exit_code=128 + self._stopped_by, stopped_by=self._stopped_by)
+        said = f"job {self._submitted.job_id} ended as {self._submitted.state} and without a word"
+        return self._job.outcome() or Outcome(failure=f"{said}; its messages are in {self._submitted.paths.stderr}", exit_code=UNEXPECTED)
+
+    def stop(self, number: int) -> None:
+        self._stopped_by = number
+        if self._local:  # submitit's own cancelling leaves a job one second to save
+            with contextlib.suppress(OSError):
+                os.kill(int(self._submitted.job_id), signal.SIGTERM)
+        else:
+            self._submitted.cancel(check=False)
+
+    def kill(self) -> None:
+        self._submitted.cancel(check=False)
+
+
+def _parameters(settings: Mapping[str, str]) -> dict[str, Any]:
+    """Settings as submitit names them."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        name = NAMES.get(key, f"slurm_{key}")
+        if name in _NUMBERS and not value.isdigit():
+            raise ConfigError(f"{SETTINGS}{key}={value}: expected a whole number" + (" of minutes" if key == "timeout" else ""))
+        found[name] = int(value) if name in _NUMBERS else value
+    return found
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
