@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from transformer_zoo.experiments.config import ExperimentConfig
-from transformer_zoo.studies.cells import Study
+from transformer_zoo.studies.cells import Compose, Study
 from transformer_zoo.studies.costs import Costs, Price, pricer
 from transformer_zoo.training.parallel import World
 from transformer_zoo.training.precision import resolve_device
@@ -53,19 +53,23 @@ def product_rate(device: torch.device) -> float:
     return 2.0 * PRODUCT**3 / min(seconds)
 
 
-def estimate(study: Study, *, price: Price | None = None, rate: float | None = None) -> dict[str, Any]:
-    """The plan with costs and times as plain data; `ratio` compares with the first contestant. `rate` (operations a second of a large product) is
-    measured where it is not given."""
+def estimate(study: Study, compose: Compose, *, price: Price | None = None, rate: float | None = None) -> dict[str, Any]:
+    """The plan with costs and times as plain data; `ratio` compares with the first contestant. What phases cost is added up. `rate` (operations a
+    second of a large product) is measured where it is not given.
+
+    Raises:
+        DataError: the data is not there, so that nothing can be told of its rows.
+    """
     price = price or pricer()
-    first: dict[str, ExperimentConfig] = {}
-    for cell in study.cells:
-        first.setdefault(cell.label, cell.config)
+    first = {cell.label: cell for cell in reversed(study.cells)}
     known = {one.name: one.costs for one in study.contestants}
-    rate = rate or product_rate(resolve_device(next(iter(first.values())).device, World.from_environment()))
+    rate = rate or product_rate(resolve_device(study.cells[0].config.device, World.from_environment()))
     rows: list[dict[str, Any]] = []
-    for label, config in first.items():
-        costs = known.get(label) or price(config)
-        row = _row(label, config, costs, SHARE * rate) | {"runs": sum(cell.label == label for cell in study.cells)}
+    for label in dict.fromkeys(cell.label for cell in study.cells):
+        cell = first[label]
+        phases = [(config, price(config)) for config in map(compose, cell.phases)]
+        phases.append((cell.config, known.get(label) or price(cell.config)))
+        row = _row(label, phases, SHARE * rate) | {"runs": sum(one.label == label for one in study.cells)}
         row["ratio"] = {key: _ratio(row[key], (rows or [row])[0][key]) for key in RATIOS}
         rows.append(row)
     return {
@@ -76,9 +80,8 @@ def estimate(study: Study, *, price: Price | None = None, rate: float | None = N
     }
 
 
-def plan_table(study: Study, *, price: Price | None = None, rate: float | None = None) -> list[str]:
-    """The same as lines for a terminal, a contestant's ratio to the first in brackets."""
-    found = estimate(study, price=price, rate=rate)
+def plan_table(found: dict[str, Any]) -> list[str]:
+    """What `estimate` found as lines for a terminal, a contestant's ratio to the first in brackets."""
     lines = [list(COLUMNS.values()), *(_told(row) for row in found["contestants"])]
     widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
     table = ["  ".join(word.ljust(width) if not i else word.rjust(width) for i, (word, width) in enumerate(zip(line, widths, strict=True))) for line in lines]
@@ -93,18 +96,21 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def _row(label: str, config: ExperimentConfig, costs: Costs, speed: float) -> dict[str, Any]:
-    seconds = config.training.seconds if costs.flops is None else costs.flops / speed
+def _row(label: str, phases: Sequence[tuple[ExperimentConfig, Costs]], speed: float) -> dict[str, Any]:
+    """One contestant; the last phase says what the model is."""
+    config, costs = phases[-1]
+
+    def total(measure: str) -> float | None:
+        amounts = [getattr(one, measure) for _, one in phases]
+        return None if None in amounts else sum(amounts)
+
     return {
         "name": label,
         **{name: getattr(config.model, name, None) for name in SHAPE},
         "parameters": costs.parameters,
         "parameters_without_embeddings": costs.parameters - costs.parameters_embedding,
-        "flops": costs.flops,
-        "steps": costs.steps,
-        "tokens": costs.tokens,
-        "predicted_tokens": costs.predicted_tokens,
-        "seconds_per_run": seconds,
+        **{measure: total(measure) for measure in ("flops", "steps", "tokens", "predicted_tokens")},
+        "seconds_per_run": sum(one.training.seconds or 0.0 if own.flops is None else own.flops / speed for one, own in phases),
     }
 
 
