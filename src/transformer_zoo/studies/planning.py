@@ -84,7 +84,10 @@ def plan_table(found: dict[str, Any]) -> list[str]:
     """What `estimate` found as lines for a terminal, a contestant's ratio to the first in brackets."""
     lines = [list(COLUMNS.values()), *(_told(row) for row in found["contestants"])]
     widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
-    table = ["  ".join(word.ljust(width) if not i else word.rjust(width) for i, (word, width) in enumerate(zip(line, widths, strict=True))) for line in lines]
+    table = [
+        "  ".join(word.ljust(width) if not i else word.rjust(width) for i, (word, width) in enumerate(zip(line, widths, strict=True)))
+        for line in lines
+    ]
     return [*table, f"about {duration(found['seconds'])} for {found['runs']} runs one after another ({found['basis']})"]
 
 
