@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from transformer_zoo.experiments.results import read_run
-from transformer_zoo.studies.cells import Compose, quoted
-from transformer_zoo.studies.training import Train
+from transformer_zoo.studies.cells import Compose, Train, quoted
 
 logger = logging.getLogger(__name__)
 
