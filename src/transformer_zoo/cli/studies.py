@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from transformer_zoo.cli.arguments import Arguments
-from transformer_zoo.errors import ConfigError
+from transformer_zoo.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
 
@@ -235,7 +235,9 @@ def _finished(study: Any, arguments: Arguments) -> int:
     elif arguments.has("--plan"):
         from transformer_zoo.studies.planning import plan_table
 
-        print("\n".join(plan_table(_estimate(study, arguments))))
+        found = _estimate(study, arguments)
+        if found is not None:
+            print("\n".join(plan_table(found)))
         for one in study.contestants:
             print(f"{one.name}: {' '.join(one.overrides)}")
         for search in study.tuned:
@@ -249,12 +251,16 @@ def _finished(study: Any, arguments: Arguments) -> int:
     return int(study.exit_code)
 
 
-def _estimate(study: Any, arguments: Arguments) -> dict[str, Any]:
-    """What a plan would cost."""
+def _estimate(study: Any, arguments: Arguments) -> dict[str, Any] | None:
+    """What a plan would cost; None where its data is not there, which a warning says."""
     from transformer_zoo.experiments.compose import experiment
     from transformer_zoo.studies.planning import estimate
 
-    return estimate(study, partial(experiment, config_dirs=arguments.config_dirs))
+    try:
+        return estimate(study, partial(experiment, config_dirs=arguments.config_dirs))
+    except DataError as error:
+        logger.warning("no estimate of costs and time: %s", error)
+        return None
 
 
 def _said(tried: Any) -> str:

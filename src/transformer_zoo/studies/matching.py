@@ -25,7 +25,7 @@ _RATES: dict[str, Callable[[Costs], float]] = {
     "flops": lambda costs: costs.flops_per_step,
     "tokens": lambda costs: costs.tokens_per_step,
     "predicted_tokens": lambda costs: costs.predicted_per_step,
-    "steps": lambda costs: 1.0,
+    "steps": lambda _: 1.0,
 }
 """What one step adds, of everything that steps add up to."""
 
@@ -119,8 +119,8 @@ class _Match:
         if steps and max(steps.values()) / min(steps.values()) - 1 > self.tolerance:
             told = " and ".join(f"equal {measure} {_number(n)} steps" for measure, n in steps.items())
             raise ConfigError(
-                f"match={','.join(self.measures)} cannot hold for {name}: {told}, since its steps hold other amounts than those of {self.first}: leave "
-                f"out one of {', '.join(steps)}, or raise tolerance={self.tolerance:g}"
+                f"match={','.join(self.measures)} cannot hold for {name}: {told}, since its steps hold other amounts than those of {self.first}: "
+                f"leave out one of {', '.join(steps)}, or raise tolerance={self.tolerance:g}"
             )
 
     def equal(self, one: Contestant, config: ExperimentConfig) -> Contestant:
@@ -169,8 +169,8 @@ class _Match:
             what = "parameters" if self.sizes == "parameters" else "operations a step"
             raise ConfigError(
                 f"match={','.join(self.measures)}: {one.name} comes to {_number(found.reached)} {what} at the closest, {self.first} has "
-                f"{_number(wanted)} ({found.reached / wanted - 1:+.1%}, allowed {near:.1%}): choose sizes that are nearer each other{typed}, or raise "
-                f"tolerance={self.tolerance:g}"
+                f"{_number(wanted)} ({found.reached / wanted - 1:+.1%}, allowed {near:.1%}): choose sizes that are nearer each other{typed}, or "
+                f"raise tolerance={self.tolerance:g}"
             )
         return found.values
 
@@ -200,8 +200,8 @@ class _Match:
             off = costs.steps / self._steps_for(measure, costs) - 1
             if abs(off) > self.tolerance:
                 raise ConfigError(
-                    f"match={','.join(self.measures)}: {name} comes to {off:+.1%} of the {measure} of {self.first} with {costs.steps:.0f} whole steps, "
-                    f"more than tolerance={self.tolerance:g} allows: give a larger budget, or smaller batches"
+                    f"match={','.join(self.measures)}: {name} comes to {off:+.1%} of the {measure} of {self.first} with {costs.steps:.0f} whole "
+                    f"steps, more than tolerance={self.tolerance:g} allows: give a larger budget, or smaller batches"
                 )
 
 
@@ -212,8 +212,8 @@ def _check(measures: Sequence[str]) -> None:
     others = [measure for measure in measures if measure in _RATES]
     if "seconds" in measures and others:
         raise ConfigError(
-            f"match={','.join(measures)}: seconds leaves it to the clock how many steps there are, so that {' and '.join(others)} cannot be equal too: "
-            f"leave out seconds, or {' and '.join(others)}"
+            f"match={','.join(measures)}: seconds leaves it to the clock how many steps there are, so that {' and '.join(others)} cannot be equal "
+            f"too: leave out seconds, or {' and '.join(others)}"
         )
 
 

@@ -1,8 +1,8 @@
 """What a study would be, told without training: what each contestant became, what its runs cost, and about how long they would take.
 
 Time is estimated from operations: those of a run over the rate of a large matrix product on the device that the runs would use, of which training is
-taken to reach a share (`SHARE`). Reading data, evaluations and what runs beside it are not in it, so it tells hours from days and no more. A budget in
-seconds is taken at its word.
+taken to reach a share (`SHARE`). Reading data, evaluations and what runs beside it are not in it, so it tells hours from days and no more. A budget
+in seconds is taken at its word.
 """
 
 import time
