@@ -89,7 +89,10 @@ def test_the_wheel_holds_code_configs_and_licence_and_nothing_else(wheel: Path) 
     inside = {name for name in names if name.startswith("transformer_zoo/")}
     expected = {f"transformer_zoo/{path.relative_to(ROOT / 'src/transformer_zoo').as_posix()}" for path in (ROOT / "src").rglob("*.py")}
     expected |= {f"transformer_zoo/configs/{path.relative_to(ROOT / 'configs').as_posix()}" for path in (ROOT / "configs").rglob("*.yaml")}
-    assert {name for name in inside if name.endswith((".py", ".yaml"))} == expected
+    assets = [path for ending in ("js", "css") for path in (ROOT / "src").rglob(f"*.{ending}")]
+    expected |= {f"transformer_zoo/{path.relative_to(ROOT / 'src/transformer_zoo').as_posix()}" for path in assets}
+    assert len(assets) == 3
+    assert {name for name in inside if name.endswith((".py", ".yaml", ".js", ".css"))} == expected
     assert "transformer_zoo/py.typed" in inside
     others = [name for name in names if name not in inside and ".dist-info/" not in name]
     assert others == []

@@ -2,7 +2,8 @@
 
 `transformer_zoo.recipe("bert", "model/size=tiny")` gives the settings of a named model, `.build(...)` the module;
 `transformer_zoo.register("model/attention", {"mine": MyAttentionConfig})` adds a component of your own;
-`transformer_zoo.from_pretrained(path)` opens a run, an imported model, or a folder in the Hugging Face format.
+`transformer_zoo.from_pretrained(path)` opens a run, an imported model, or a folder in the Hugging Face format;
+`transformer_zoo.load_runs(path)` reads runs and studies back as a pandas data frame.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from transformer_zoo.experiments.catalog import register as register
     from transformer_zoo.experiments.compose import recipe as recipe
     from transformer_zoo.experiments.pretrained import from_pretrained as from_pretrained
+    from transformer_zoo.reports.frames import load_runs as load_runs
 
 __version__ = "0.1.0"
 
@@ -18,6 +20,7 @@ _LAZY = {
     "recipe": "transformer_zoo.experiments.compose",
     "register": "transformer_zoo.experiments.catalog",
     "from_pretrained": "transformer_zoo.experiments.pretrained",
+    "load_runs": "transformer_zoo.reports.frames",
 }
 
 

@@ -38,7 +38,7 @@ SEES = {
 ALLOWED_IN = {
     "hydra": ("experiments.compose", "cli"),
     "omegaconf": ("experiments.compose", "cli"),
-    "wandb": ("training.trackers",),
+    "wandb": ("training.trackers", "reports.publishing"),
     "tensorboard": ("training.trackers",),
     "datasets": ("data.sources", "benchmark"),
     "transformers": ("interop", "benchmark"),

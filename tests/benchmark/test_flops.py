@@ -25,7 +25,7 @@ from transformer_zoo.benchmark.limits import products_of
 from transformer_zoo.benchmark.peers import hugging_face_bert, hugging_face_gpt2
 from transformer_zoo.benchmark.shapes import Shape
 from transformer_zoo.experiments.compose import recipe
-from transformer_zoo.experiments.describe import count_operations
+from transformer_zoo.experiments.operations import count_forward
 
 SHAPE = Shape(name="test", n_layers=2, d_model=64, n_heads=4, vocab_size=320, length=48, batch_size=3)
 CLOSE = 0.02
@@ -50,7 +50,7 @@ def test_our_models_score_only_what_is_predicted(job: Job) -> None:
     example = job.example(shape)
     with torch.device("meta"):
         model = recipe(job.recipe, *job.settings(shape, 0.0)).build(vocab_size=shape.vocab_size, heads=job.built(shape).needs().heads).eval()
-    found = count_operations(model, example.to("meta").inputs)[""]
+    found = count_forward(model, example.to("meta").inputs)[""]
     assert forward_operations(products_of(job, shape)) == pytest.approx(found, rel=CLOSE)
     scored = next(iter(example.counts.values()))
     assert scored == (20 * round(0.15 * 64) if job is MASKED else 20 * 64)

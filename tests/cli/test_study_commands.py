@@ -81,11 +81,18 @@ def test_what_is_tuned_is_no_factor(asked: list[dict[str, Any]]) -> None:
 
 
 def test_terms_and_how_runs_are_made(asked: list[dict[str, Any]]) -> None:
-    words = ["match=parameters,flops", "count_embeddings=false", "tolerance=0.05", "baseline='b c'", "declare=data", "jobs=2", "launcher=x"]
-    assert main(["ablate", "model.dropout=0.1,0.2", *words, "--no-retry"]) == 0
+    words = ["match=parameters,flops", "count_embeddings=false", "tolerance=0.05", "baseline='b c'", "declare=data"]
+    runs = ["jobs=2", "launcher=slurm", "slurm.partition=gpu", "on_change=keep"]
+    assert main(["ablate", "model.dropout=0.1,0.2", *words, *runs, "--retry"]) == 0
     (given,) = asked
     assert given["terms"] == Terms(match=["parameters", "flops"], count_embeddings=False, tolerance=0.05, baseline="b c", declare=["data"])
-    assert given["doors"].running == {"jobs": 2, "launcher": "x", "retry": False}
+    assert given["doors"].running == {
+        "jobs": 2,
+        "launcher": "slurm",
+        "settings": {"partition": "gpu"},
+        "on_change": "keep",
+        "retry": True,
+    }
     assert given["overrides"] == []
 
 
@@ -93,6 +100,13 @@ def test_the_command_that_repeats_a_study(asked: list[dict[str, Any]]) -> None:
     words = ["ablate", "a=1,2", "b=3,4", "seeds=2", "--zip", "a,b", "--config-dir", "mine", "--plan", "--json", "--drop", "c=1", "d=2"]
     assert main(words) == 0
     assert asked[0]["command"] == [word for word in words if word not in ("--plan", "--json")]
+
+
+def test_one_command_for_every_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ablate", "model.dropout=0.1,0.2", "model=gpt2", "study_dir=s", "--commands"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("transformer-zoo train model.dropout=0.1 model=gpt2 seed=0 ")
 
 
 @pytest.fixture
@@ -106,7 +120,7 @@ def own_studies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "overrides: [model=bert, model/size=tiny, objective=mlm, objective.mask_share=1.0, objective.random_share=0.0, objective.keep_share=0.0]\n"
     )
     (folder / "models.yaml").write_text(
-        "values: {model: [bert, gpt2]}\noverrides: [model/size=tiny]\nvariants:\n  norm:\n    pre: [model/norm_placement=pre]\n"
+        "values: {model: [bert, gpt2]}\noverrides: [model/size=tiny, model.dropout=0.2]\nvariants:\n  norm:\n    pre: [model/norm_placement=pre]\n"
         "    post: {overrides: [model/norm_placement=post], phases: [[model/norm_placement=post, training.steps=3]]}\n"
     )
     return folder.parent
@@ -127,10 +141,12 @@ def test_a_study_has_terms_of_its_own(asked: list[dict[str, Any]], own_studies: 
 def test_compare_takes_the_contestants_of_a_study(asked: list[dict[str, Any]], own_studies: Path) -> None:
     assert main(["compare", "study=models", "--config-dir", str(own_studies)]) == 0
     assert asked[0]["factors"] == {"model": ["bert", "gpt2"]}
+    assert asked[0]["overrides"] == ["model/size=tiny", "model.dropout=0.2"], "a study's own factor clears none of its settings"
     assert asked[0]["variants"]["norm"]["post"].phases == [["model/norm_placement=post", "training.steps=3"]]
-    assert main(["compare", "study=models", "model=roberta,gpt2", "training.steps=9", "--config-dir", str(own_studies)]) == 0
+    assert main(["compare", "study=models", "model=roberta,gpt2", "training.tokens=9", "--config-dir", str(own_studies)]) == 0
     assert (asked[1]["factors"], asked[1]["models"]) == ({}, ["roberta", "gpt2"])
-    assert asked[1]["variants"]["norm"]["post"].phases == [["model/norm_placement=post"]], "what is typed wins in every phase"
+    assert asked[1]["overrides"] == ["model/size=tiny", "training.tokens=9"]
+    assert asked[1]["variants"]["norm"]["post"].phases == [["model/norm_placement=post"]], "what is typed wins in every phase, another budget too"
 
 
 def test_a_typed_choice_wins_over_a_study_s_settings(capsys: pytest.CaptureFixture[str]) -> None:
@@ -157,9 +173,9 @@ def test_a_typed_choice_wins_over_a_study_s_settings(capsys: pytest.CaptureFixtu
         (["ablate", "model.dropout=0.1,0.2", "count_embeddings=1"], "count_embeddings=1: expected true or false"),
         (["ablate", "model.dropout=0.1,0.2", "match=size"], "match=size: expected some of parameters"),
         (["ablate", "model.dropout=0.1,0.2", "model.dropout=0.3"], "model.dropout: several values are given, and one value as well"),
-        (["ablate", "tune=optimizer.lr"], "tune=optimizer.lr: say which values to try, optimizer.lr=1e-4,3e-4,1e-3, or which range to search"),
         (["ablate", "optimizer.lr=interval(1,0.1)", "samples=2"], "optimizer.lr=interval(1,0.1): a range goes from the smaller to the larger"),
-        (["ablate", "a=1,2", "--retry", "--no-retry"], "--retry and --no-retry exclude each other"),
+        (["ablate", "model.dropout=0.1,0.2", "jobs=0"], "jobs=0: expected a whole number at least 1, the number of runs at once"),
+        (["ablate", "model.dropout=0.1,0.2", "study_dir=nowhere", "--status"], "nowhere: no study was begun there"),
         (["ablate", "--drop"], "--drop needs a value: --drop WORD"),
         (["ablate", "--drop", "--plan"], "--drop needs a value: --drop WORD"),
         (["ablate", "model=bert,gpt2", "baseline=brt", "model/size=tiny"], "baseline=brt: there is no such label"),
@@ -176,7 +192,7 @@ def test_help_and_completion_know_the_new_words(capsys: pytest.CaptureFixture[st
     for command in ("compare", "ablate"):
         assert main([command, "--help"]) == 0
         told = capsys.readouterr().out
-        for word in ("--zip", "--drop", "--status", "--no-retry", "match=", "tune=", "samples=", "baseline=", "declare=", "jobs="):
+        for word in ("--zip", "--drop", "--status", "--retry", "match=", "tune=", "samples=", "baseline=", "declare=", "jobs="):
             assert word in told
         for start, whole in (("ba", "baseline="), ("tu", "tune="), ("jo", "jobs="), ("st", "study="), ("--dr", "--drop ")):
             assert main(["_complete", command, start]) == 0

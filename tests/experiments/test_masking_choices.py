@@ -96,6 +96,14 @@ def test_everything_wrong_is_told_at_once_before_data_is_read() -> None:
     check(compose.experiment([*SMALL, "objective=mlm", "training.steps=null", "training.seconds=60", "objective/ratio_schedule=uniform"]))
 
 
+def test_a_wrong_value_does_not_hide_what_is_wrong_with_the_others_together() -> None:
+    with pytest.raises(ConfigError) as error:
+        compose.experiment(["objective=mlm", "objective.mask_ratio=2", "objective.mask_share=0.9", "objective.random_share=0.3"])
+    ratio, shares = error.value.problems
+    assert ratio == "objective.mask_ratio: expected a number in (0, 1), got 2"
+    assert shares.startswith("objective: mask_share=0.9 + random_share=0.3 + keep_share=0.1 is 1.3;")
+
+
 @pytest.mark.parametrize("chosen", ["mlm_nsp", "mlm_sop"])
 def test_phrases_do_not_come_in_pairs(chosen: str) -> None:
     with pytest.raises(ConfigError, match="unit reads MarkedTextBatch, which holds no pairs of segments: choose objective=mlm"):

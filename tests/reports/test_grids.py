@@ -9,7 +9,7 @@ import yaml
 from transformer_zoo.experiments.results import Group, find_runs, group_runs
 from transformer_zoo.reports.grids import grid_md, grid_section, grids, lines
 from transformer_zoo.reports.report import report, study_files
-from transformer_zoo.reports.tables import scores
+from transformer_zoo.reports.rows import scores
 
 
 def write_run(folder: Path, *, ratio: float, seed: int, losses: dict[str, float], floor: bool = True, masks: str = "a") -> None:
@@ -50,10 +50,21 @@ def test_a_line_per_group_with_the_gap_and_the_best_possible(runs: Path) -> None
         ["objective.mask_ratio=0.4", "1.300 (+0.650)", "1.800 (+0.500)"],
         ["best possible", "0.6500", "1.300"],
     ]
-    assert best == {(0, 1), (1, 2)}
+    assert best == set(), "one run of a group tells nothing of chance"
     cells, best = lines(grid, "accuracy")
     assert [line[1] for line in cells] == ["0.725 ± 0.035", "0.6750"]
-    assert best == {(0, 1), (1, 2)}
+    assert best == set()
+
+
+def test_what_is_best_beyond_chance_is_marked(tmp_path: Path) -> None:
+    for seed, (noise, wobble) in enumerate([(0.0, 0.0), (0.1, 0.001), (0.05, -0.001)]):
+        write_run(tmp_path / f"a{seed}", ratio=0.15, seed=seed, losses={"0.15": 1.0 + noise, "0.8": 2.2 + noise})
+        write_run(tmp_path / f"b{seed}", ratio=0.4, seed=seed, losses={"0.15": 1.3 + noise + wobble, "0.8": 1.8 + noise + wobble})
+        write_run(tmp_path / f"c{seed}", ratio=0.5, seed=seed, losses={"0.15": 1.4 + noise + 2 * wobble, "0.8": 1.8 + noise - 3 * wobble})
+    (grid,) = grids(groups_of(tmp_path))
+    assert lines(grid, "loss")[1] == {(0, 1)}, "at 0.8 two are as good"
+    assert lines(grid, "accuracy")[1] == {(0, 1)}
+    assert "| **1.050 ± 0.050" in grid_md(groups_of(tmp_path))
 
 
 def test_what_was_not_asked_alike_is_not_compared(runs: Path) -> None:
@@ -77,7 +88,7 @@ def test_reports_show_the_grid_and_the_main_table_does_not(runs: Path, tmp_path:
     report([runs], tmp_path / "r.html")
     text = (tmp_path / "r.md").read_text(encoding="utf-8")
     assert "## Mask grid (validation)" in text
-    assert "| objective.mask_ratio=0.15 | **1.10 ± 0.14 (+0.450)** | 2.10 ± 0.14 (+0.800) |" in text
+    assert "| objective.mask_ratio=0.15 | 1.10 ± 0.14 (+0.450) | 2.10 ± 0.14 (+0.800) |" in text
     assert "- In brackets: how far the loss is above the best possible one on the same masks." in text
     assert "- All runs were asked for the same tokens: the hashes of the positions are equal." in text
     page = (tmp_path / "r.html").read_text(encoding="utf-8")

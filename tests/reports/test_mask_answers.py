@@ -99,6 +99,23 @@ def test_single_runs_conclude_nothing() -> None:
     assert "no difference here is more than an observation" in conclusion(grid)
 
 
+def without_noise(n_seeds: int, wobble: float) -> list[Group]:
+    """Two groups whose seeds make the same difference, but for `wobble`."""
+    both = groups(n_seeds, {0.15: {0.4: 2.5}, 0.4: {0.4: 2.4}})
+    for number, group in enumerate(both):
+        for one in group.runs:
+            one.summary["metrics"]["final"]["validation/mask_grid/0.4/loss"] = 2.5 - 0.1 * number + wobble * number * (one.seed % 5)
+    return both
+
+
+def test_pairs_without_spread_have_no_interval_and_many_have_one_with_two_ends() -> None:
+    few, many = grid_to_compare(without_noise(3, 0.0)), grid_to_compare(without_noise(20, 0.001))
+    assert few is not None
+    assert many is not None
+    assert "-0.1 against objective.mask_ratio=0.15 (3 pairs without spread: no interval)." in conclusion(few)
+    assert "-0.098 against objective.mask_ratio=0.15 (-0.0987 to -0.0973 over 20 pairs: beyond chance)." in conclusion(many)
+
+
 def test_sizes_are_lines_over_the_ratio() -> None:
     both = [
         Group(label=f"objective.mask_ratio={ratio} model/size={size}", runs=[run(ratio, 0, row, size=size)])

@@ -17,6 +17,7 @@ from transformer_zoo.experiments.convert import to_dict
 from transformer_zoo.experiments.spans import Span
 from transformer_zoo.studies.study import Doors, ablate
 from transformer_zoo.studies.tuning import HOPELESS, SEED_OFFSET, Trial, Tuner, Tuning, verdict
+from transformer_zoo.training.rundir import hold, let_go
 
 TINY = ["model=gpt2", "model/size=tiny"]
 RATE = Span(low=1e-4, high=1e-1, logarithmic=True, whole=False)
@@ -42,6 +43,7 @@ class Trials:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.yaml").write_text(yaml.safe_dump(to_dict(config)))
         (folder / "metrics.jsonl").write_text("")
+        (folder / "checkpoints" / "step-1").mkdir(parents=True)
         reason = "the budget is spent"
         for step in range(1, 11):
             with (folder / "metrics.jsonl").open("a") as lines:
@@ -59,6 +61,8 @@ def test_every_value_of_a_list_is_tried_once_and_the_best_is_chosen(tmp_path: Pa
     assert (tuned.words, tuned.warnings) == (["optimizer.lr=0.003"], [])
     assert {config.seed for config in train.configs} == {4 + SEED_OFFSET}
     assert all(config.final_evaluation is None for config in train.configs)
+    assert [path.name for path in sorted(tmp_path.glob("tuning/*/*"))] == ["trial-1", "trial-2", "trial-3", "trials.json"]
+    assert list(tmp_path.glob("tuning/*/*/checkpoints")) == [], "the weights of trials are nobody's result"
 
 
 def test_fewer_trials_than_values_are_drawn_from_them(tmp_path: Path) -> None:
@@ -153,8 +157,18 @@ def test_every_contestant_gets_as_many_trials_and_its_runs_use_what_was_chosen(t
     told = yaml.safe_load((tmp_path / "s" / "study.yaml").read_text())
     assert [one["chosen"] for one in told["tuned"]] == [{"optimizer.lr": "0.003"}] * 2
     assert [len(one["trials"]) for one in told["tuned"]] == [3, 3]
+    assert "&id" not in (tmp_path / "s" / "study.yaml").read_text()
     assert "optimizer.lr" in told["declared"]
     ablate({"model.dropout": ["0.1", "0.2"]}, TINY, doors=doors, **given)
     assert (len(trials.configs), len(runs)) == (6, 4), "neither trials nor runs are repeated"
     plan = ablate({"model.dropout": ["0.1", "0.2"]}, TINY, doors=doors, plan=True, **given)
     assert plan.tuned == [{"keys": {"optimizer.lr": ["0.001", "0.003", "0.01"]}, "trials": 3}]
+
+
+def test_a_study_that_another_process_works_on_is_not_tuned(tmp_path: Path) -> None:
+    lock = hold(tmp_path, "study_dir")
+    try:
+        with pytest.raises(ConfigError, match=r"study_dir=.* is in use by"):
+            ablate({}, TINY, tuning=Tuning(values={"optimizer.lr": ["0.001", "0.003"]}), folder=tmp_path, doors=Doors(train_trial=Trials()))
+    finally:
+        let_go(lock)

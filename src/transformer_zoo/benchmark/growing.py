@@ -22,7 +22,7 @@ from transformer_zoo.benchmark.shapes import TINY, Shape
 from transformer_zoo.benchmark.sides import trainer_step
 from transformer_zoo.data.stream import StepExamples, StreamState
 from transformer_zoo.experiments import assemble
-from transformer_zoo.experiments.describe import count_operations
+from transformer_zoo.experiments.operations import count_forward
 from transformer_zoo.layers.attention.watching import watched
 from transformer_zoo.models.base import Model, ModelConfig
 from transformer_zoo.objectives.base import Objective
@@ -207,7 +207,7 @@ def operations(place: Place) -> float:
     """Floating-point operations of all forwards of a step."""
     model, _ = built(place, meta=True)
     example = place.job.example(place.shape).to("meta", non_blocking=False)
-    return place.micro_batches * count_operations(model.eval(), example.inputs)[""]
+    return place.micro_batches * count_forward(model.eval(), example.inputs)[""]
 
 
 def added_memory(key: str, point: int, threads: int) -> float:

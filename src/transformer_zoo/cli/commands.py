@@ -14,7 +14,7 @@ JSON = Flag("--json", "print one JSON document on standard output and nothing el
 PLAN = Flag("--plan", "say what would be run, and stop")
 STUDY_KEYS = (
     *("study", "seeds", "study_dir", "match", "count_embeddings", "tolerance", "baseline", "declare"),
-    *("samples", "tune", "trials", "jobs", "launcher"),
+    *("samples", "tune", "trials", "jobs", "launcher", "on_change"),
 )
 STUDY_FLAGS = (
     CONFIG_DIR,
@@ -22,15 +22,16 @@ STUDY_FLAGS = (
     Flag("--status", "say how far the study is, and stop"),
     Flag("--zip", "settings whose lists go together, first with first (may be repeated)", value="KEY,KEY"),
     Flag("--drop", "words that each take one part from the full model, alone; write them last", value="WORD …", many=True),
-    Flag("--retry", "make failed runs again (the default)"),
-    Flag("--no-retry", "leave failed runs as they are"),
+    Flag("--commands", "print one command for every run, for a scheduler of your own, and stop"),
+    Flag("--retry", "make failed runs again"),
     JSON,
 )
 _DESIGN = """match=parameters,flops,tokens,predicted_tokens,steps,seconds makes contestants equal within tolerance=0.02; with
 count_embeddings=false parameters are counted without embeddings. tune=KEY looks for each contestant's best value, over KEY=A,B,C or
 KEY='interval(1e-4,1e-2)', with trials=N of each on validation data and a seed of their own. samples=N draws combinations at random.
 baseline=LABEL is what all is compared to (default: the first). Runs that differ in settings which are neither varied nor declared
-(declare=KEY,…) are refused. jobs=2 makes two runs at once."""
+(declare=KEY,…) are refused. jobs=2 makes two runs at once, launcher=slurm all of them on a cluster (slurm.partition=… and so on);
+on_change=refuse|keep|repeat says what to do with runs of other code or data."""
 
 
 @dataclass(frozen=True)
@@ -148,11 +149,14 @@ COMMANDS = {
         Command(
             "report",
             "make tables, plots and one HTML file from runs",
-            "PATH … [--output FILE.html]",
+            "PATH … [--output FILE.html] [--publish wandb]",
             "Reads run folders, studies, or folders of them, and writes one self-contained HTML file with a .csv and a .md beside it.",
             ("report runs", "report studies/positions --output positions.html", "report runs/a runs/b"),
             "studies:report",
-            (Flag("--output", "the HTML file to write (default: report.html)", short="-o", value="FILE"),),
+            (
+                Flag("--output", "the HTML file to write (default: report.html)", short="-o", value="FILE"),
+                Flag("--publish", "send the table and the page there too: wandb", value="WHERE"),
+            ),
             takes_overrides=False,
         ),
         Command(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from transformer_zoo.experiments.describe import TRAINING_PASSES, Description, Picture
+from transformer_zoo.experiments.describe import Description, Picture
 from transformer_zoo.experiments.lineage import Step
 
 DRAWN = 4
@@ -24,7 +24,7 @@ def _head(found: Description) -> list[str]:
         f"which training layers  {', '.join(layers)}",
         f"parameters             {count.total:,}: body {count.body:,} (with pooler {count.body_and_pooler:,}), {count.embeddings:,} of them in "
         f"embeddings; vocabulary {found.vocabulary:,}",
-        f"operations             {_operations(each)} per token forward, about {_operations(TRAINING_PASSES * each)} in training, at sequence length "
+        f"operations             {_operations(each)} per token forward, {_operations(found.training_operations_per_token)} in training, at sequence length "
         f"{found.sequence_length}",
     ]
 

@@ -20,7 +20,9 @@ COUNTED = {
     "jobs": "runs at once",
 }
 """Key of a command → what it counts."""
-FLAGS_OF_THE_CALL = ("--plan", "--json", "--status", "--debug")
+CLUSTER = "slurm."
+"""Begins what a cluster is asked for (`studies.launching.SETTINGS`)."""
+FLAGS_OF_THE_CALL = ("--plan", "--json", "--status", "--commands", "--retry", "--debug")
 """Flags that ask for another answer to the same command, and so are no part of what repeats a study."""
 
 
@@ -43,11 +45,16 @@ def ablate(arguments: Arguments) -> int:
 
 def report(arguments: Arguments) -> int:
     """Tables, plots and one HTML file from run folders."""
+    from transformer_zoo.reports.publishing import publish
     from transformer_zoo.reports.report import report as write
 
     if not arguments.words:
         raise ConfigError("report: name run folders, studies, or folders of them, for example: transformer-zoo report runs")
-    print(write([Path(word) for word in arguments.words], Path(arguments.value("--output") or "report.html")))
+    paths = [Path(word) for word in arguments.words]
+    page = write(paths, Path(arguments.value("--output") or "report.html"))
+    print(page)
+    if (where := arguments.value("--publish")) is not None:
+        publish(where, paths, page)
     return 0
 
 
@@ -56,7 +63,7 @@ def _asked(arguments: Arguments, kind: str) -> dict[str, Any]:
     from transformer_zoo.experiments.compose import experiment, factors, spans
     from transformer_zoo.studies.declaring import yielding
     from transformer_zoo.studies.factors import Design
-    from transformer_zoo.studies.recipe import StudyRecipe, key_of, study_recipe
+    from transformer_zoo.studies.recipe import StudyRecipe, key_of, study_recipe, without
     from transformer_zoo.studies.study import Doors, Terms
     from transformer_zoo.studies.tuning import Tuning
 
@@ -85,20 +92,20 @@ def _asked(arguments: Arguments, kind: str) -> dict[str, Any]:
     both = [key for key in (*varied, *ranges) if key in map(key_of, fixed)]
     if both:
         raise ConfigError(*(f"{key}: several values are given, and one value as well; leave one of the two out" for key in both))
+    typed_keys = [*varied, *ranges]
     values, ranges = own_values | varied, own_ranges | ranges
     _check_tuned(tuned, values, ranges)
 
     def kept(overrides: list[str]) -> list[str]:
-        chosen = [*fixed, *(f"{key}=" for key in (*values, *ranges)), *(f"model={name}" for name in models[:1])]
+        chosen = [*fixed, *(f"{key}=" for key in typed_keys), *(f"model={name}" for name in models[:1])]
         gone = yielding(overrides, chosen, folders)
         for word in gone:
             logger.info("study=%s: %s gives way to what is typed", named, word)
         return [word for word in overrides if word not in gone]
 
-    exact = {key_of(word) for word in typed}
     variants = {
         name: {
-            variant: replace(made, overrides=_unless(exact, made.overrides), phases=[_unless(exact, phase) for phase in made.phases])
+            variant: replace(made, overrides=without(made.overrides, typed), phases=[without(phase, typed) for phase in made.phases])
             for variant, made in choices.items()
         }
         for name, choices in recipe.variants.items()
@@ -125,7 +132,7 @@ def _asked(arguments: Arguments, kind: str) -> dict[str, Any]:
         "seeds": seeds,
         "folder": Path(folder) if folder else None,
         "command": command,
-        "plan": arguments.has("--plan"),
+        "plan": any(arguments.has(flag) for flag in ("--plan", "--status", "--commands")),
         "doors": Doors(compose=partial(experiment, config_dirs=folders), config_dirs=folders, running=running),
     }
     return asked | ({"models": models} if kind == "compare" else {})
@@ -170,23 +177,18 @@ class _Given:
 
     def running(self) -> dict[str, Any]:
         """How the runs are made, where it is said."""
-        jobs, launcher = self.count("jobs", None), self._arguments.take("launcher")
-        found: dict[str, Any] = {} if jobs is None else {"jobs": jobs}
-        found |= {} if launcher is None else {"launcher": launcher}
-        if self._arguments.has("--retry") and self._arguments.has("--no-retry"):
-            raise ConfigError("--retry and --no-retry exclude each other: give one")
-        return found | ({"retry": False} if self._arguments.has("--no-retry") else {})
+        words = self._arguments.words
+        settings = dict(word.removeprefix(CLUSTER).split("=", 1) for word in words if word.startswith(CLUSTER) and "=" in word)
+        self._arguments.words = [word for word in words if not (word.startswith(CLUSTER) and "=" in word)]
+        told = {"jobs": self.count("jobs", None), "launcher": self._arguments.take("launcher"), "on_change": self._arguments.take("on_change")}
+        found: dict[str, Any] = {key: value for key, value in told.items() if value is not None}
+        found |= {"settings": settings} if settings else {}
+        found |= {"config_dirs": self._arguments.config_dirs} if self._arguments.config_dirs else {}
+        return found | ({"retry": True} if self._arguments.has("--retry") else {})
 
 
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.strip("[]").split(",") if name.strip()]
-
-
-def _unless(keys: set[str], words: Sequence[str]) -> list[str]:
-    """The words that set none of the keys."""
-    from transformer_zoo.studies.recipe import key_of
-
-    return [word for word in words if key_of(word) not in keys]
 
 
 def _ranges(values: Mapping[str, Sequence[str]]) -> tuple[dict[str, Any], dict[str, list[str]]]:
@@ -216,7 +218,17 @@ def _flag_words(flag: str, values: Sequence[str]) -> list[str]:
 
 
 def _finished(study: Any, arguments: Arguments) -> int:
-    """Prints the plan, or where the results lie."""
+    """Prints the plan, how far it is, or where the results lie."""
+    if arguments.has("--status"):
+        from transformer_zoo.studies.status import status_lines
+
+        print("\n".join(status_lines(study.folder)))
+        return 0
+    if arguments.has("--commands"):
+        from transformer_zoo.studies.running import commands
+
+        print("\n".join(commands(study)))
+        return 0
     if arguments.has("--json"):
         print(json.dumps(study.plan(), indent=2, ensure_ascii=False))
     elif arguments.has("--plan"):

@@ -8,6 +8,7 @@ which class is built. `from_dict(type(c), to_dict(c)) == c` for every config.
 import math
 import re
 import types
+from collections.abc import Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -205,13 +206,24 @@ class _Reader:
                     self._missing(annotations[f.name], where)
                 continue
             values[f.name] = self.value(annotations[f.name], data[f.name], where)
-        if len(self.problems) > before or any(value is _WRONG for value in values.values()):
-            return _WRONG
-        config = cls(**values)
+        wrong = [name for name, value in values.items() if value is _WRONG]
+        if len(self.problems) == before and not wrong:
+            config = cls(**values)
+            self._check_together(config, path)
+            return config
+        defaults = {f.name for f in fields(cls) if f.default is not MISSING or f.default_factory is not MISSING}
+        sound = {name: value for name, value in values.items() if value is not _WRONG}
+        single = wrong and len(self.problems) == before + len(wrong) and not any(isinstance(data[name], dict) for name in wrong)
+        if single and sound.keys() | defaults >= annotations.keys():  # what is wrong with the others taken together is told in the same go
+            self._check_together(cls(**sound), path, apart_from=wrong)
+        return _WRONG
+
+    def _check_together(self, config: Any, path: str, apart_from: Sequence[str] = ()) -> None:
+        """What is wrong with settings that are right one by one; `apart_from`: problems that name one of these settings are left out."""
         check = getattr(config, "problems", None)
         for problem in check() if check else ():
-            self.wrong(path, problem)
-        return config
+            if not any(name in problem for name in apart_from):
+                self.wrong(path, problem)
 
     def _missing(self, annotation: Any, path: str) -> None:
         base, _ = unwrapped(annotation)

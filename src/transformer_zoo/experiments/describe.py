@@ -14,16 +14,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from transformer_zoo.data.tokenizers import TokenizerConfig
 from transformer_zoo.experiments import assemble, words
 from transformer_zoo.experiments.catalog import kind_of
 from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.experiments.lineage import Step, lineage
+from transformer_zoo.experiments.operations import count_step
 from transformer_zoo.layers.blocks import Block
 from transformer_zoo.layers.masks import Mask, MaskOperands
-from transformer_zoo.layers.vocabulary_scores import VocabularyScores
 from transformer_zoo.models.base import Model, ModelConfig, TransformerConfig
 from transformer_zoo.objectives.base import ObjectiveConfig
 from transformer_zoo.records import (
@@ -31,7 +30,6 @@ from transformer_zoo.records import (
     Collocations,
     LabelledBatch,
     MarkedTextBatch,
-    ModelOutput,
     Needs,
     PairBatch,
     Rows,
@@ -53,8 +51,6 @@ CELLS = {0: "·", 1: "▒", 2: "█"}
 """Of a cell's pairs none, some or all may see each other."""
 ROW_TOKENS = 2048
 """Operations are counted over about this many tokens, so that predicted positions, which come in multiples of 64, weigh as in a real batch."""
-TRAINING_PASSES = 3
-"""A training step costs about this many forwards: one forward, and a backward of twice its operations."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +118,9 @@ class Description:
     """What the objective put on top of them."""
     parameters: Parameters
     operations_per_token: float
-    """Of a forward; training costs about three times this."""
+    """Of a forward."""
+    training_operations_per_token: float
+    """Of a forward and its backward pass; the optimiser's, which come once a step, are left out."""
     parts: list[Part] = field(default_factory=list)
     masks: list[Picture] = field(default_factory=list)
     lineage: list[Step] = field(default_factory=list)
@@ -149,7 +147,8 @@ def describe(config: ExperimentConfig, *, vocab_size: int | None = None) -> Desc
     model = assemble.build_on_meta(config.model, size, objective.needs().heads).eval()
     n_rows = -(-ROW_TOKENS // length)
     example = objective.prepare(made_up_batch(objective.needs(), n_rows, length)).to("meta", non_blocking=False)
-    operations = {place: count / (n_rows * length) for place, count in count_operations(model, example.inputs).items()}
+    counted = count_step(model, example.inputs)
+    operations = {place: count / (n_rows * length) for place, count in counted.forward.items()}
     sides = {name: words.side(config.model, parts) for name, parts in config.model.sides().items() if isinstance(config.model, TransformerConfig)}
     parameters = count_parameters(config.model, model)
     return Description(
@@ -164,34 +163,14 @@ def describe(config: ExperimentConfig, *, vocab_size: int | None = None) -> Desc
         training_layers=[TrainingLayer(name, need.kind, parameters.heads[name]) for name, need in objective.needs().heads.items()],
         parameters=parameters,
         operations_per_token=operations[""],
+        training_operations_per_token=operations[""] + counted.backward[""] / (n_rows * length),
         parts=parts_of(model, operations),
         masks=pictures_of(model, length),
         lineage=lineage(config),
     )
 
 
-# --- operations ---------------------------------------------------------------------------------------------------------------------
-
-
-def operations_of_training(config: ExperimentConfig, *, vocab_size: int, n_classes: int | None, tokens: int) -> float | None:
-    """Floating-point operations of training on so many tokens: three times the forward's on full rows, as torch counts them for the very model; of
-    objectives that take turns by their shares. Scores over the vocabulary count where a target is predicted; the optimiser is left out. None where
-    the operations depend on values of the batch (Longformer's global tokens), which a model without memory has not."""
-    objective = config.objective.build(vocabulary=made_up_vocabulary(config.objective, vocab_size), n_classes=n_classes)
-    model = assemble.build_on_meta(config.model, vocab_size, objective.needs().heads).eval()
-    length = config.data.sequence_length
-    batch = made_up_batch(objective.needs(), -(-ROW_TOKENS // length), length)
-    operations = n_read = 0.0
-    for view, share in zip(objective.views(), objective.shares_of_views(), strict=True):
-        example = view.prepare(batch)
-        try:
-            operations += share * count_operations(model, example.to("meta", non_blocking=False).inputs)[""]
-        except RuntimeError as error:
-            if "meta tensor" not in str(error):
-                raise
-            return None
-        n_read += share * example.tokens
-    return TRAINING_PASSES * operations / n_read * tokens
+# --- what it is counted on ---------------------------------------------------------------------------------------------------------------------
 
 
 def made_up_vocabulary(objective: ObjectiveConfig, size: int) -> Vocabulary:
@@ -230,19 +209,6 @@ def made_up_batch(needs: Needs, n_rows: int, length: int) -> Batch:
         ),
     }
     return makers[needs.batch]()
-
-
-def count_operations(model: Model, inputs: Any) -> dict[str, float]:
-    """Floating-point operations of one forward by module path; "" is all, scores over the vocabulary included."""
-    counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
-        output: ModelOutput = model(inputs)
-        for head in output.heads.values():
-            if isinstance(head, VocabularyScores):
-                head.logits()
-    counts = {name: float(sum(by_operation.values())) for name, by_operation in counter.get_flop_counts().items()}
-    total, prefix = counts.pop("Global", 0.0), f"{type(model).__name__}."
-    return {name.removeprefix(prefix): count for name, count in counts.items()} | {"": total}
 
 
 # --- parameters ---------------------------------------------------------------------------------------------------------------------

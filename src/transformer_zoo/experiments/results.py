@@ -1,6 +1,8 @@
 """Reads finished and unfinished runs back from their folders alone, and groups those that differ in nothing but the seed."""
 
+import functools
 import json
+import logging
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +13,8 @@ from typing import Any
 import yaml
 
 from transformer_zoo.errors import RunNotFoundError
+
+logger = logging.getLogger(__name__)
 
 NOT_IDENTITY = ("name", "recipe", "seed", "run_dir", "resume", "device", "tracker", "training.log_every")
 """Settings (or sections) that do not make another experiment."""
@@ -25,6 +29,10 @@ ATTENTION_KERNELS = "attention_kernels"
 """Key of `environment.json`: which kernels attention ran by in the first step, one entry for layers that ran alike."""
 COMPILATION = "compilation"
 """Key of `environment.json`: whether the model was compiled in the first step, and why; null before it."""
+PHASES = "phases"
+"""Folder of a run with its earlier phases, each a run folder of its own, by number."""
+ADDED_UP = ("steps", "tokens", "predicted_tokens", "flops", "seconds")
+"""Costs to which the earlier phases of a run add."""
 AXES = {"steps": "step", "tokens": "tokens", "seconds": "seconds"}
 """Name of an axis → its key in metrics.jsonl."""
 
@@ -48,11 +56,34 @@ class RunRecord:
     """What went wrong with a cell of a study; a finished run may have failed in a measurement."""
     measured: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Measurements made after the end, by name: `metrics`, `notes`, and the `score` that stands for them."""
+    levels: dict[str, str] = field(default_factory=dict)
+    """Factor → level, as the plan of its study says; empty outside of studies."""
+    phases: list[dict[str, Any]] = field(default_factory=list)
+    """The summaries of its earlier phases."""
+
+    def size(self, name: str) -> float | None:
+        """A number of `summary.json` (parameters, flops, tokens_per_second …), costs with those of earlier phases; None where a part is not known."""
+        parts = [self.summary, *self.phases] if name in ADDED_UP else [self.summary]
+        values: list[Any] = [_predicted_tokens(part) if name == "predicted_tokens" else part.get(name) for part in parts]
+        known = [float(value) for value in values if _is_number(value)]
+        return sum(known) if len(known) == len(parts) else None
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """What the whole run cost, with its earlier phases: `steps`, `tokens`, `predicted_tokens`, `flops`, `seconds`, each where it is known."""
+        return {name: value for name in ADDED_UP if (value := self.size(name)) is not None}
+
+    @property
+    def before(self) -> dict[str, float]:
+        """What its earlier phases cost, all zero for a run without: where its own curves begin."""
+        alone = RunRecord(path=self.path, summary=dict.fromkeys(ADDED_UP, 0), phases=self.phases)
+        return alone.costs
 
     @property
     def kernels(self) -> tuple[str, ...]:
         """What computed attention and matrix products in the first step, each once and without the places; empty where a run did not tell."""
-        attention = [one for one in self.environment.get(ATTENTION_KERNELS) or [] if isinstance(one, Mapping)]
+        told_kernels = self.environment.get(ATTENTION_KERNELS)
+        attention = [one for one in told_kernels if isinstance(one, Mapping)] if isinstance(told_kernels, list) else []
         told = [str(one["kernel"]) for one in attention if one.get("kernel")]
         products = self.environment.get("matrix_products")
         return tuple(dict.fromkeys([*told, *([f"matrix products: {products}"] if products else [])]))
@@ -60,8 +91,7 @@ class RunRecord:
     @property
     def ledger(self) -> dict[str, float]:
         """What the run tells of its whole training."""
-        told = self.summary.get("ledger")
-        return {name: float(value) for name, value in told.items() if _is_number(value)} if isinstance(told, Mapping) else {}
+        return _ledger(self.summary)
 
     @property
     def seed(self) -> Any:
@@ -79,21 +109,27 @@ class RunRecord:
 
     def final(self) -> dict[str, float]:
         """The last value of every metric; what `summary.json` says wins over the history."""
-        values = {name: float(value) for line in self.history for name, value in line.items() if _is_number(value) and name not in AXES.values()}
         told = self.summary.get("metrics", {})
         told = told.get("final", told) if isinstance(told, Mapping) else {}
-        return values | {name: float(value) for name, value in told.items() if _is_number(value)} | self.measured_scores()
+        told = told if isinstance(told, Mapping) else {}
+        return self._last | {name: float(value) for name, value in told.items() if _is_number(value)} | self.measured_scores()
+
+    @functools.cached_property
+    def _last(self) -> dict[str, float]:
+        """The last value of every metric in the history, read once: histories are long and asked often."""
+        return {name: float(value) for line in self.history for name, value in line.items() if _is_number(value) and name not in AXES.values()}
 
     def measured_scores(self) -> dict[str, float]:
         """The score of every measurement made after the end, as `validation/sst2_accuracy` for the accuracy of the one named sst2."""
-        found = {}
-        for name, measurement in self.measured.items():
-            score = measurement.get("score")
-            value: Any = (measurement.get("metrics") or {}).get(score) if score else None
-            if _is_number(value):
-                split, _, metric = str(score).partition("/")
-                found[f"{split}/{name}_{metric.rpartition('/')[2]}"] = float(value)
-        return found
+        return {name: value for measurement in self.measured for name, value in self.scores_of(measurement).items()}
+
+    def scores_of(self, measurement: str) -> dict[str, float]:
+        """The score of one measurement by the name it has among the metrics; empty where it has none."""
+        told = self.measured[measurement]
+        score, metrics = told.get("score"), told.get("metrics")
+        value: Any = metrics.get(score) if isinstance(score, str) and isinstance(metrics, Mapping) else None
+        split, _, metric = str(score).partition("/")
+        return {f"{split}/{measurement}_{metric.rpartition('/')[2]}": float(value)} if _is_number(value) else {}
 
     def best(self, metric: str) -> float | None:
         """The best value the metric ever had."""
@@ -113,13 +149,42 @@ class Group:
     def finished(self) -> list[RunRecord]:
         return [run for run in self.runs if run.status == "done"]
 
+    def by_seed(self, metric: str) -> dict[Any, float]:
+        """Seed → final value of the finished runs. Runs that repeat a seed are one observation, their mean: a repetition tells nothing of chance."""
+        found: dict[Any, list[float]] = {}
+        for run in self.finished:
+            if metric in (final := run.final()):
+                found.setdefault(str(run.path) if run.seed is None else run.seed, []).append(final[metric])
+        return {seed: values[0] if len(values) == 1 else statistics.fmean(values) for seed, values in found.items()}
+
     def values(self, metric: str) -> list[float]:
-        """The final values of the finished runs."""
-        return [run.final()[metric] for run in self.finished if metric in run.final()]
+        """The final values of the finished runs, one for each seed."""
+        return list(self.by_seed(metric).values())
 
     def sizes(self, key: str) -> list[float]:
-        """A number of `summary.json` (parameters, tokens_per_second …) of the finished runs."""
-        return [float(run.summary[key]) for run in self.finished if _is_number(run.summary.get(key))]
+        """A size or cost (see `RunRecord.size`) of the finished runs, where it is known."""
+        return [size for run in self.finished if (size := run.size(key)) is not None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRecord:
+    """A study as its `study.yaml` tells it; what an older one does not say is None or empty."""
+
+    path: Path
+    kind: str = ""
+    declared: tuple[str, ...] | None = None
+    """Settings (or sections) that its runs may differ in; None: it does not say."""
+    matched: tuple[str, ...] = ()
+    """What the contestants were made equal in."""
+    tolerance: float = 0.02
+    baseline: str | None = None
+    """Label of the group that the others are compared with."""
+    command: tuple[str, ...] = ()
+    """The words that repeat it."""
+    contestants: tuple[dict[str, Any], ...] = ()
+    cells: tuple[dict[str, Any], ...] = ()
+    problem: str = ""
+    """Why the file could not be read."""
 
 
 def higher_is_better(metric: str) -> bool:
@@ -136,6 +201,16 @@ def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _ledger(summary: Mapping[str, Any]) -> dict[str, float]:
+    told = summary.get("ledger")
+    return {name: float(value) for name, value in told.items() if _is_number(value)} if isinstance(told, Mapping) else {}
+
+
+def _predicted_tokens(summary: Mapping[str, Any]) -> Any:
+    """How many tokens a run was trained to predict, where it tells."""
+    return summary.get("predicted_tokens", _ledger(summary).get("masking/predicted_tokens"))
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -174,15 +249,45 @@ def read_run(folder: Path) -> RunRecord:
         record.summary = _json(folder / "summary.json") if (folder / "summary.json").is_file() else {}
         record.environment = _json(folder / "environment.json") if (folder / "environment.json").is_file() else {}
         if (folder / "config.yaml").is_file():
-            record.config = flatten(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")) or {})
+            settings = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+            if not isinstance(settings, dict):
+                raise ValueError("config.yaml does not hold settings")
+            record.config = {str(key): value for key, value in flatten(settings).items()}
+            if (own := _own_phase(record.config.get("init_from"), folder)) is not None:
+                record.config["init_from"] = own
         if (folder / "overrides.txt").is_file():
             lines = (folder / "overrides.txt").read_text(encoding="utf-8").splitlines()
             record.overrides = tuple(line.strip() for line in lines if line.strip())
         record.history = _history(folder / "metrics.jsonl")
         record.measured = {path.stem: _json(path) for path in sorted((folder / MEASURED).glob("*.json"))}
+        record.phases = [_phase(path, record.status == "done") for path in sorted((folder / PHASES).glob("[0-9]*"), key=_number)]
     except (OSError, ValueError, yaml.YAMLError) as error:
         record.status, record.reason = "unreadable", " ".join(str(error).split())
     return record
+
+
+def _own_phase(init_from: Any, folder: Path) -> str | None:
+    """`phases/1` where a run began with the weights of a phase of its own, so that runs which differ in the place alone do not differ."""
+    if not isinstance(init_from, str):
+        return None
+    path = Path(init_from).resolve()
+    place = folder.resolve() / PHASES
+    return path.relative_to(place.parent).as_posix() if path.is_relative_to(place) else None
+
+
+def _phase(folder: Path, finished: bool) -> dict[str, Any]:
+    """The summary of an earlier phase; a run that finished has them all."""
+    file = folder / "summary.json"
+    if not file.is_file() and finished:
+        raise ValueError(f"{PHASES}/{folder.name} has no summary.json, so that what the run cost is not known")
+    try:
+        return _json(file) if file.is_file() else {}
+    except ValueError as error:
+        raise ValueError(f"{PHASES}/{folder.name}: {error}") from error
+
+
+def _number(folder: Path) -> tuple[int, str]:
+    return (int(folder.name) if folder.name.isdecimal() else 0, folder.name)
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -222,7 +327,7 @@ def find_runs(paths: Iterable[Path]) -> list[RunRecord]:
     for path in paths:
         if not path.is_dir():
             raise RunNotFoundError(f"report: there is no run, study or folder {str(path)!r}; give the folder that `train` or `compare` named")
-        here = [read_run(path)] if is_run(path) else _planned(path) or _below(path)
+        here = [_one(path)] if is_run(path) else _planned(path) or _below(path)
         if not here:
             raise RunNotFoundError(f"report: {str(path)!r} holds no runs (a run has {' or '.join(RUN_FILES)})")
         for record in here:
@@ -230,20 +335,75 @@ def find_runs(paths: Iterable[Path]) -> list[RunRecord]:
     return list(found.values())
 
 
-def _planned(study: Path) -> list[RunRecord]:
-    """The runs of a study's plan, also those that are not there."""
-    if not (study / STUDY_FILE).is_file():
+def _one(folder: Path) -> RunRecord:
+    """A run that was named itself; one of a study is read as its plan knows it."""
+    record = read_run(folder)
+    study = study_of([record])
+    planned = [] if study is None or study.problem else _planned(study.path)
+    return next((run for run in planned if run.path.resolve() == folder.resolve()), record)
+
+
+def read_study(study: Path) -> StudyRecord | None:
+    """What a study's `study.yaml` says; None where there is none. Damage makes a record with a `problem`, never an exception."""
+    file = study / STUDY_FILE
+    if not file.is_file():
+        return None
+    try:
+        plan = yaml.safe_load(file.read_text(encoding="utf-8"))
+        if not isinstance(plan, dict):
+            raise ValueError("it does not hold settings")
+        cells = plan.get("cells") or []
+        if not isinstance(cells, list) or not all(isinstance(cell, dict) and cell.keys() >= {"label", "seed", "run"} for cell in cells):
+            raise ValueError("its cells are not a list of runs, each with label, seed and run")
+        return StudyRecord(
+            path=study,
+            kind=str(plan.get("kind") or ""),
+            declared=None if plan.get("declared") is None else _words(plan["declared"]),
+            matched=_words(plan.get("matched")),
+            tolerance=float(plan.get("tolerance") or StudyRecord.tolerance),
+            baseline=str(plan["baseline"]) if plan.get("baseline") else None,
+            command=_words(plan.get("command")),
+            contestants=tuple(one for one in plan.get("contestants") or [] if isinstance(one, dict)),
+            cells=tuple(cells),
+        )
+    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+        return StudyRecord(path=study, problem=f"{STUDY_FILE} is damaged: {' '.join(str(error).split())}")
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        raise ValueError(f"{value!r} is not a list")
+    return tuple(str(one) for one in value)
+
+
+def study_of(runs: Sequence[RunRecord]) -> StudyRecord | None:
+    """The study that all of the runs belong to; None for runs of several studies or of none."""
+    folders = {next((folder for folder in list(run.path.resolve().parents)[:2] if (folder / STUDY_FILE).is_file()), None) for run in runs}
+    only = folders.pop() if len(folders) == 1 else None
+    return None if only is None else read_study(only)
+
+
+def _planned(folder: Path) -> list[RunRecord]:
+    """The runs of a study's plan, also those that are not there; none where there is no plan that can be read."""
+    study = read_study(folder)
+    if study is None:
         return []
-    plan = yaml.safe_load((study / STUDY_FILE).read_text(encoding="utf-8")) or {}
+    if study.problem:
+        logger.warning("%s: %s; its runs are read without it, and those that are not there cannot be named", folder, study.problem)
+        return []
     records = []
-    for cell in plan.get("cells", []):
-        record = read_run(study / cell["run"])
-        record.label = cell["label"]
+    for cell in study.cells:
+        record = read_run(folder / str(cell["run"]))
+        record.label = str(cell["label"])
+        levels = cell.get("levels")
+        record.levels = {str(key): str(value) for key, value in levels.items()} if isinstance(levels, Mapping) else {}
         if not record.config:
             record.config = {"seed": cell["seed"]}
         if record.status == "missing":
             record.reason = "not started"
-        record.failure = cell.get("failure") or ""
+        record.failure = str(cell.get("failure") or "")
         if record.failure and record.status != "done":
             record.status, record.reason = "failed", record.failure
         records.append(record)

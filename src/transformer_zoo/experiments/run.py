@@ -146,12 +146,11 @@ class _Experiment:
 
     def _add_operations(self, summary: dict[str, Any]) -> None:
         """What training cost in floating-point operations, beside seconds, which depend on the machine."""
-        from transformer_zoo.experiments.describe import operations_of_training
+        from transformer_zoo.experiments.costs import costs_of
 
         if "flops" in summary:
             return  # the run was complete before
-        n_classes = next((need.n_classes for need in self.objective.needs().heads.values() if need.n_classes), None)
-        summary["flops"] = operations_of_training(self.config, vocab_size=self.data.vocabulary.size, n_classes=n_classes, tokens=summary["tokens"])
+        summary["flops"] = costs_of(self.config, self.data).flops_of(summary["tokens"], summary["steps"])
         if self.world.is_main:
             self.run.write_json("summary.json", summary)
 

@@ -7,6 +7,7 @@ from html import escape
 
 from transformer_zoo.experiments.results import Group, mean_and_deviation
 from transformer_zoo.reports.page import table
+from transformer_zoo.reports.rows import judged
 from transformer_zoo.reports.svg import Series, line_chart
 from transformer_zoo.reports.tables import spread_text
 
@@ -64,17 +65,18 @@ def _ratios(metrics: dict[str, float], split: str) -> list[str]:
 
 
 def lines(grid: Grid, measure: str) -> tuple[list[list[str]], set[tuple[int, int]]]:
-    """A line per group, the best possible losses last; and which cells (line, column) are the best of theirs, where that can be said."""
+    """A line per group, the best possible losses last; and which cells (line, column) are better than all others
+    of their column beyond chance."""
     best: set[tuple[int, int]] = set()
     means = {(row, column): grid.mean(group, ratio, measure) for row, group in enumerate(grid.groups) for column, ratio in enumerate(grid.ratios)}
     texts = [[group.label] for group in grid.groups]
     for (row, column), (mean, deviation) in means.items():
         gap = mean - grid.floor(grid.ratios[column]) if measure == "loss" else math.nan
         texts[row].append(spread_text(mean, deviation) + (f" ({gap:+.3f})" if math.isfinite(gap) else ""))
-    for column in range(len(grid.ratios)):
-        known = {row: means[row, column][0] for row in range(len(grid.groups)) if math.isfinite(means[row, column][0])}
-        if len(known) > 1 and grid.same_masks:
-            best.add(((max if measure == "accuracy" else min)(known, key=known.__getitem__), column + 1))
+    if grid.same_masks:
+        names = {grid.metric(ratio, measure): column for column, ratio in enumerate(grid.ratios, 1)}
+        found = judged({name: {row: group.by_seed(name) for row, group in enumerate(grid.groups)} for name in names})
+        best = {(verdict.best, names[name]) for name, verdict in found.items() if not verdict.open}
     if measure == "loss" and any(math.isfinite(grid.floor(ratio)) for ratio in grid.ratios):
         texts.append([BEST_POSSIBLE, *(spread_text(grid.floor(ratio), None) for ratio in grid.ratios)])
     return texts, best
@@ -113,7 +115,8 @@ def grid_section(groups: Sequence[Group]) -> str:
             shown += f"<h3>{escape(heading)}</h3>{table(['', *grid.ratios], cells, best, shades(grid) if measure == 'loss' else None)}"
         listed = "".join(f"<li>{escape(note)}</li>" for note in notes(grid))
         explained = (
-            f"{grid.split}: the share of tokens that is hidden, all shown as [MASK]; bold: best mean; the darker a loss, the further above the best."
+            f"{grid.split}: the share of tokens that is hidden, all shown as [MASK]; bold: better than all others beyond chance; "
+            "the darker a loss, the further above the best mean."
         )
         parts += f'<section><h2>Mask grid</h2><p class="soft">{escape(explained)}</p>{shown}<ul>{listed}</ul>{_chart(grid)}</section>'
     return parts

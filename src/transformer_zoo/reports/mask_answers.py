@@ -12,7 +12,7 @@ from typing import Any
 
 from transformer_zoo.experiments.results import Group, differing_keys, higher_is_better, mean_and_deviation
 from transformer_zoo.reports.grids import Grid, grids
-from transformer_zoo.reports.statistics import LEVEL, paired
+from transformer_zoo.reports.statistics import LEVEL, T, paired
 from transformer_zoo.reports.svg import Series, line_chart
 
 BASELINE = 0.15
@@ -37,11 +37,6 @@ def answers_md(groups: Sequence[Group]) -> str:
     """The conclusion as Markdown; empty where there is nothing to compare."""
     grid = grid_to_compare(groups)
     return "" if grid is None else f"\n{conclusion(grid)}\n"
-
-
-def _by_seed(group: Group, metric: str) -> dict[Any, float]:
-    """Seed → value of the finished runs."""
-    return {run.seed: run.final()[metric] for run in group.finished if metric in run.final()}
 
 
 # --- over the ratio that was trained at ---------------------------------------------------------------------------------------------------
@@ -144,14 +139,16 @@ def _told(family: Family, where: str, metric: str) -> str:
     head = f"{where}, {winner.label} {'is best' if higher_is_better(metric) else 'has the lowest mean'} ({value:.4g})"
     if winner is base:
         return f"{head}."
-    difference = paired(_by_seed(base, metric), _by_seed(winner, metric), 1 - (1 - LEVEL) / max(1, family.n_comparisons))
+    difference = paired(base.by_seed(metric), winner.by_seed(metric), 1 - (1 - LEVEL) / max(1, family.n_comparisons))
     if difference is None:
         return f"{head}; no seed was trained both so and with {base.label}."
     amount = f"{difference.mean:+.3g} against {base.label}"
-    if difference.half is None:
-        return f"{head}, {amount} (one pair of runs: no interval)."
+    if difference.low is None or difference.high is None:
+        pairs = "one pair of runs" if difference.n == 1 else f"{difference.n} pairs without spread"
+        return f"{head}, {amount} ({pairs}: no interval)."
     verdict = "beyond chance" if difference.beyond_chance else "within chance"
-    return f"{head}, {amount} (± {difference.half:.2g} over {difference.n} pairs: {verdict})."
+    interval = f"± {(difference.high - difference.low) / 2:.2g}" if difference.method == T else f"{difference.low:+.3g} to {difference.high:+.3g}"
+    return f"{head}, {amount} ({interval} over {difference.n} pairs: {verdict})."
 
 
 def _best(groups: Sequence[Group], metric: str) -> Group:

@@ -9,6 +9,7 @@ N_COLOURS = 8
 WIDTH, HEIGHT = 380, 250
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 10, 38
 MOST_MARKED_POINTS = 60
+"""A longer line has a mark at its end only, and so have all lines of a chart with more than four times as many points in all."""
 
 Point = tuple[float, float]
 
@@ -19,9 +20,11 @@ PALETTE = """:root{color-scheme:light dark;--page:#fff;--card:#f6f7f9;--ink:#161
 """
 SHAPES = """svg text{font:12px system-ui,sans-serif;fill:var(--soft)}svg .name{fill:var(--ink);font-size:12.5px}
 .grid{stroke:var(--rule);stroke-width:1}.axis{stroke:var(--soft)}.reference{stroke:var(--soft);stroke-dasharray:2 4;stroke-width:1.5}
-.line{fill:none;stroke:var(--c);stroke-width:2;stroke-linejoin:round}.dashed{stroke-dasharray:6 4}.band{fill:var(--c);opacity:.16}
+.line{fill:none;stroke:var(--c);stroke-width:2;stroke-linejoin:round}.dash1{stroke-dasharray:7 4}.dash2{stroke-dasharray:2 3}
+.dash3{stroke-dasharray:9 3 2 3}.band{fill:var(--c);opacity:.16}
 .hit{fill:var(--c);opacity:0}.hit:hover,.end{opacity:1}.dot{fill:var(--c)}.ring{fill:none;stroke:var(--c)}
-.whisker{stroke:var(--c);stroke-width:2.5}
+.whisker{stroke:var(--c);stroke-width:2.5}.thin{stroke-width:1.2;opacity:.6}.front{fill:none;stroke:var(--ink);stroke-width:1.5;opacity:.7}
+.dot.off{opacity:.45}.bar{fill:var(--c)}.bar.pale{opacity:.55}
 .c0{--c:var(--s0)}.c1{--c:var(--s1)}.c2{--c:var(--s2)}.c3{--c:var(--s3)}.c4{--c:var(--s4)}.c5{--c:var(--s5)}.c6{--c:var(--s6)}.c7{--c:var(--s7)}
 """
 
@@ -69,13 +72,21 @@ def nice_ticks(low: float, high: float, about: int = 6) -> list[float]:
     return [0.0 if (first + i) == 0 else (first + i) * step for i in range(int((high - first * step) / step + 1e-9) + 1)]
 
 
-def _padded(values: Sequence[float]) -> tuple[float, float]:
+def padded(values: Sequence[float]) -> tuple[float, float]:
+    """The ends of an axis that holds all values and a little air."""
     low, high = min(values), max(values)
     pad = (high - low) * 0.05 or abs(high) * 0.05 or 0.5
     return low - pad, high + pad
 
 
-def _scale(low: float, high: float, start: float, stop: float) -> Callable[[float], float]:
+def dash(one: Series) -> str:
+    """The class that tells apart lines of one colour."""
+    turn = one.colour // N_COLOURS % 4 or int(one.dashed)
+    return f" dash{turn}" if turn else ""
+
+
+def linear_scale(low: float, high: float, start: float, stop: float) -> Callable[[float], float]:
+    """[low, high] onto [start, stop]."""
     span = (high - low) or 1.0
     return lambda value: start + (value - low) / span * (stop - start)
 
@@ -91,8 +102,9 @@ def _path(points: Sequence[Point], x: Callable[[float], float], y: Callable[[flo
     return "".join(parts)
 
 
-def _log_scale(low: float, high: float, start: float, stop: float) -> Callable[[float], float]:
-    inner = _scale(math.log(low), math.log(high), start, stop)
+def log_scale(low: float, high: float, start: float, stop: float) -> Callable[[float], float]:
+    """The same with equal steps for equal factors."""
+    inner = linear_scale(math.log(low), math.log(high), start, stop)
     return lambda value: inner(math.log(value))
 
 
@@ -103,7 +115,8 @@ def log_ticks(low: float, high: float) -> list[float]:
     return [tick for tick in ticks if low <= tick * (1 + 1e-9) and tick <= high * (1 + 1e-9)]
 
 
-def _frame(x_ticks: Sequence[tuple[float, str]], y_ticks: Sequence[tuple[float, str]], x_label: str) -> list[str]:
+def frame(x_ticks: Sequence[tuple[float, str]], y_ticks: Sequence[tuple[float, str]], x_label: str) -> list[str]:
+    """Grid, ticks and axis of a chart of the usual size; ticks are (place, text)."""
     right, floor = WIDTH - RIGHT, HEIGHT - BOTTOM
     lines = [f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{at:.1f}" y2="{at:.1f}"/>' for at, _ in y_ticks]
     lines += [f'<text class="tick" x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{escape(text)}</text>' for at, text in y_ticks]
@@ -113,25 +126,35 @@ def _frame(x_ticks: Sequence[tuple[float, str]], y_ticks: Sequence[tuple[float, 
     return lines
 
 
-def _drawing(body: Sequence[str], name: str, height: float = HEIGHT) -> str:
+def drawing(body: Sequence[str], name: str, height: float = HEIGHT) -> str:
+    """The whole picture; `name` is read to those who do not see it."""
     return f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(name, quote=True)}">{"".join(body)}</svg>'
 
 
-def line_chart(series: Sequence[Series], *, name: str, x_label: str, reference: tuple[str, float] | None = None, logarithmic: bool = False) -> str:
+def line_chart(
+    series: Sequence[Series],
+    *,
+    name: str,
+    x_label: str,
+    reference: tuple[str, float] | None = None,
+    logarithmic: bool = False,
+    x_names: Sequence[str] | None = None,
+) -> str:
     """Lines over a common axis, each with its band; `reference` is a named horizontal line (a best possible value). `logarithmic`: both axes
-    are; every value must then be positive."""
+    are; every value must then be positive. `x_names`: words that stand at 0, 1, 2 … of the axis, instead of numbers."""
     finite = [(px, py) for one in series for px, py in one.points if math.isfinite(px) and math.isfinite(py)]
     if not finite:
-        return _drawing([f'<text class="tick" x="{WIDTH / 2}" y="{HEIGHT / 2}" text-anchor="middle">no finite values</text>'], name)
+        return drawing([f'<text class="tick" x="{WIDTH / 2}" y="{HEIGHT / 2}" text-anchor="middle">no finite values</text>'], name)
     edges = [py for _, py in finite] + ([reference[1]] if reference else [])
     for one in series:
         edges += [py + side * sd for (_, py), sd in zip(one.points, one.spread or (), strict=False) if math.isfinite(py + sd) for side in (-1, 1)]
     x_low, x_high = min(px for px, _ in finite), max(px for px, _ in finite)
-    y_low, y_high = (min(edges) / 1.1, max(edges) * 1.1) if logarithmic else _padded(edges)
-    scale, ticks = (_log_scale, log_ticks) if logarithmic else (_scale, nice_ticks)
+    y_low, y_high = (min(edges) / 1.1, max(edges) * 1.1) if logarithmic else padded(edges)
+    scale, ticks = (log_scale, log_ticks) if logarithmic else (linear_scale, nice_ticks)
     x = scale(x_low, x_high, LEFT, WIDTH - RIGHT)
     y = scale(y_low, y_high, HEIGHT - BOTTOM, TOP)
-    body = _frame([(x(t), short_number(t)) for t in ticks(x_low, x_high)], [(y(t), short_number(t)) for t in ticks(y_low, y_high)], x_label)
+    x_ticks = [(float(at), word) for at, word in enumerate(x_names)] if x_names else [(t, short_number(t)) for t in ticks(x_low, x_high)]
+    body = frame([(x(t), text) for t, text in x_ticks if x_low <= t <= x_high], [(y(t), short_number(t)) for t in ticks(y_low, y_high)], x_label)
     if reference:
         at = y(reference[1])
         body.append(f'<line class="reference" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
@@ -142,17 +165,17 @@ def line_chart(series: Sequence[Series], *, name: str, x_label: str, reference: 
             lower = [(px, py - sd) for (px, py), sd in zip(one.points, one.spread, strict=True) if math.isfinite(py - sd)]
             ring = _path([*upper, *reversed(lower)], x, y)
             body.append(f'<path class="band c{one.colour % N_COLOURS}" d="{ring}Z"/>' if ring else "")
+    crowded = sum(len(one.points) for one in series) > 4 * MOST_MARKED_POINTS
     for one in series:
-        dashed = " dashed" if one.dashed or one.colour >= N_COLOURS else ""
-        body.append(f'<path class="line{dashed} c{one.colour % N_COLOURS}" d="{_path(one.points, x, y)}"/>')
+        body.append(f'<path class="line{dash(one)} c{one.colour % N_COLOURS}" d="{_path(one.points, x, y)}"/>')
         marked = [point for point in one.points if math.isfinite(point[1])]
-        if len(marked) > MOST_MARKED_POINTS:
+        if len(marked) > MOST_MARKED_POINTS or crowded:
             marked = marked[-1:]
         for number, (px, py) in enumerate(marked, start=1):
-            tip = escape(f"{one.label}: {py:.4g} at {short_number(px)} {x_label}")
+            tip = escape(f"{one.label}: {py:.4g} at {x_names[round(px)] if x_names else short_number(px)} {x_label}")
             shape = f"hit{' end' if number == len(marked) else ''} c{one.colour % N_COLOURS}"
             body.append(f'<circle class="{shape}" cx="{x(px):.1f}" cy="{y(py):.1f}" r="3.5"><title>{tip}</title></circle>')
-    return _drawing(body, name)
+    return drawing(body, name)
 
 
 def dot_chart(rows: Sequence[Interval], *, name: str, x_label: str) -> str:
@@ -161,10 +184,10 @@ def dot_chart(rows: Sequence[Interval], *, name: str, x_label: str) -> str:
     edges = [value for value in edges if math.isfinite(value)]
     if not edges:
         return ""
-    low, high = _padded(edges)
+    low, high = padded(edges)
     height, gap = 26, 34
     total = TOP + len(rows) * gap + 40
-    x = _scale(low, high, 12, WIDTH - 12)
+    x = linear_scale(low, high, 12, WIDTH - 12)
     body, floor = [], TOP + len(rows) * gap + 6
     for tick in nice_ticks(low, high):
         body.append(f'<line class="grid" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{TOP}" y2="{floor}"/>')
@@ -182,18 +205,26 @@ def dot_chart(rows: Sequence[Interval], *, name: str, x_label: str) -> str:
         spread = "n=1, no spread" if row.deviation is None else f"± {row.deviation:.2g}, n={len(row.values)}"
         tip = escape(f"{row.label}: {row.mean:.4g} ({spread})")
         body.append(f'<circle class="dot {colour}" cx="{x(row.mean):.1f}" cy="{at}" r="4.5"><title>{tip}</title></circle>')
-    return _drawing(body, name, total)
+    return drawing(body, name, total)
 
 
-def figure(panels: Sequence[tuple[str, str]]) -> str:
-    """One SVG file from several (title, drawing), side by side, with its style inside: for a README."""
-    head, gap = 30, 12
+def figure(panels: Sequence[tuple[str, str]], legend: Sequence[str] = ()) -> str:
+    """One SVG file from several (title, drawing), side by side, with its style inside: for a README. `legend`: labels in the order of colours,
+    listed below."""
+    head, gap, row = 30, 12, 18
     width = len(panels) * (WIDTH + gap) - gap
     body = ""
     for number, (title, drawing) in enumerate(panels):
         left = number * (WIDTH + gap)
         body += f'<text class="name" x="{left + LEFT}" y="20">{escape(title)}</text>'
         body += drawing.replace("<svg ", f'<svg x="{left}" y="{head}" width="{WIDTH}" height="{HEIGHT}" ', 1)
+    columns = max(1, width // 380)
+    for number, label in enumerate(legend):
+        left, top = LEFT + number % columns * 380, HEIGHT + head + 20 + number // columns * row
+        place = f'x1="{left}" x2="{left + 20}" y1="{top - 4}" y2="{top - 4}"'
+        turn = Series(label=label, points=(), colour=number)
+        body += f'<line class="line{dash(turn)} c{number % N_COLOURS}" {place}/><text x="{left + 28}" y="{top}">{escape(label)}</text>'
+    height = HEIGHT + head + (math.ceil(len(legend) / columns) * row + 16 if legend else 0)
     style = PALETTE.replace("color-scheme:light dark;", "") + SHAPES
-    size = f'viewBox="0 0 {width} {HEIGHT + head}" width="{width}" height="{HEIGHT + head}"'
+    size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{style}</style>{body}</svg>\n'

@@ -12,10 +12,13 @@ import yaml
 
 from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.experiments.convert import to_dict
+from transformer_zoo.experiments.costs import Costs
 from transformer_zoo.experiments.results import STUDY_FILE, flatten, is_identity
 
 Compose = Callable[[Sequence[str]], ExperimentConfig]
 """Overrides → checked settings; `experiments.compose.experiment` is one."""
+Train = Callable[[ExperimentConfig, Sequence[str]], Any]
+"""Trains one run into `config.run_dir`; `experiments.run.train` is one."""
 
 
 @dataclass(kw_only=True)
@@ -46,7 +49,7 @@ class Contestant:
     """None where nobody asked."""
     overrides: list[str] = field(default_factory=list)
     levels: dict[str, str] = field(default_factory=dict)
-    costs: Any = None
+    costs: Costs | None = None
 
     def document(self) -> dict[str, Any]:
         """Plain data."""

@@ -12,7 +12,7 @@ from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.experiments.convert import from_dict, to_dict
 from transformer_zoo.experiments.results import flatten, is_identity
 from transformer_zoo.objectives.base import ObjectiveConfig
-from transformer_zoo.studies.recipe import key_of
+from transformer_zoo.studies.recipe import BUDGET_KEYS, key_of
 
 COMPLETE = "experiment"
 """Group of complete experiments: choosing between them declares nothing, since they differ in whatever their authors liked."""
@@ -61,6 +61,8 @@ def declared_by(words: Iterable[str], shared: Sequence[str], config_dirs: Sequen
     for word in words:
         if key_of(word) != COMPLETE:
             keys |= touched(word, config_dirs)
+    if keys & BUDGET_KEYS:
+        keys |= BUDGET_KEYS  # a run has one; another one takes its place
     fixed = {key_of(word).partition("@")[0] for word in shared}
     if "model" in keys:
         keys |= {group for group in OF_MODEL if group not in fixed}

@@ -13,15 +13,15 @@ from transformer_zoo.evaluation.base import EvaluationConfig, EvaluationContext
 from transformer_zoo.evaluation.bleu import BleuConfig
 from transformer_zoo.evaluation.floor import best_possible
 from transformer_zoo.evaluation.loss import LossConfig
-from transformer_zoo.reports.page import page, table
-from transformer_zoo.reports.report import axis_choice, by_axis
 from transformer_zoo.experiments.results import RunRecord, read_run
 from transformer_zoo.experiments.run import LoadedRun, load_run, train
-from transformer_zoo.reports.svg import Series, figure, line_chart, short_number
 from transformer_zoo.generation.beam import BeamConfig
 from transformer_zoo.generation.fill_mask import MASK, fill_mask
 from transformer_zoo.generation.sampling import SamplingConfig
 from transformer_zoo.generation.text import continue_prompts, translate
+from transformer_zoo.reports.curves import axis_choice, by_axis
+from transformer_zoo.reports.page import page, table
+from transformer_zoo.reports.svg import Series, figure, line_chart, short_number
 
 logger = logging.getLogger(__name__)
 

@@ -1,20 +1,33 @@
-"""What is held equal between the models of a comparison."""
+"""Makes the contestants of a comparison equal to the first one: in size, in what training costs, or both.
 
-import json
+`parameters` is matched by size (see `studies.sizing`). All else is matched by the budget, `training.steps` of each contestant: `flops` (forward,
+backward and optimiser), `tokens` read, `predicted_tokens`, `steps`; `seconds` gives all the same clock. With `parameters` and one of them the size
+comes first, then the budget. With `flops` and another budget, without `parameters`, the other one gives the budget and the size is sought at which a
+step costs what makes the operations equal too. What cannot hold together is told before anything is sought.
+"""
+
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
 
-from transformer_zoo.data.module import DataModule
 from transformer_zoo.errors import ConfigError
 from transformer_zoo.experiments.config import ExperimentConfig
-from transformer_zoo.experiments.convert import to_dict
+from transformer_zoo.experiments.hints import did_you_mean
+from transformer_zoo.models.base import ModelConfig
+from transformer_zoo.studies import sizing
 from transformer_zoo.studies.cells import Compose, Contestant
+from transformer_zoo.studies.costs import Costs, Price, Pricer, pricer
+from transformer_zoo.studies.recipe import key_of, without
+from transformer_zoo.training.settings import BUDGETS, TrainingConfig
 
-Count = Callable[[ExperimentConfig], int]
-"""Trainable parameters of what the settings describe."""
+MEASURES = ("parameters", "flops", "tokens", "predicted_tokens", "steps", "seconds")
 
-MEASURES = ("parameters",)
+_RATES: dict[str, Callable[[Costs], float]] = {
+    "flops": lambda costs: costs.flops_per_step,
+    "tokens": lambda costs: costs.tokens_per_step,
+    "predicted_tokens": lambda costs: costs.predicted_per_step,
+    "steps": lambda costs: 1.0,
+}
+"""What one step adds, of everything that steps add up to."""
 
 
 def match(
@@ -23,58 +36,203 @@ def match(
     measures: Sequence[str],
     *,
     compose: Compose,
-    price: Count | None = None,
-    count_embeddings: bool = True,  # noqa: ARG001
-    tolerance: float = 0.02,  # noqa: ARG001
+    price: Price | None = None,
+    count_embeddings: bool = True,
+    tolerance: float = 0.02,
 ) -> list[Contestant]:
-    """The contestants, made equal to the first in `measures`."""
-    count = price or counter()
-    found: list[Contestant] = []
-    for one in contestants:
-        own = list(one.overrides)
-        parameters = count(compose([*own, *common]))
-        if "parameters" in measures and found and parameters != found[0].parameters:
-            own += matching_width([*own, *common], found[0].parameters or 0, compose, count)
-            parameters = count(compose([*own, *common]))
-        found.append(replace(one, parameters=parameters, overrides=own))
-    return found
+    """The contestants with the overrides that make them equal to the first one, and with what each costs. A contestant's own overrides win over
+    `common` ones of the same key. Settings of size that somebody typed stay as they are. `count_embeddings` says whether `parameters` are
+    compared with those of embeddings.
+
+    Any two contestants agree within the share `tolerance`, since each is brought within half of it to the first.
+
+    Raises:
+        ConfigError: measures exclude each other, or a contestant cannot be made equal: how close it came, and what to relax.
+    """
+    _check(measures)
+    price = price or pricer()
+    first, *others = contestants
+    start = compose(_words(first, common))
+    costs = price(start)
+    work = _Match(
+        first=first.name,
+        config=start,
+        costs=costs,
+        common=list(common),
+        measures=tuple(measures),
+        compose=compose,
+        price=price,
+        count_embeddings=count_embeddings,
+        tolerance=tolerance,
+    )
+    priced = [(one, price(compose(_words(one, common)))) for one in others]
+    for one, own in priced:  # all that cannot be, before anything is sought
+        work.check_together(one.name, own, work.unsized)
+    return [replace(first, parameters=costs.parameters, costs=costs), *(work.equal(one, own) for one, own in priced)]
 
 
-def matching_width(overrides: Sequence[str], parameters: int, compose: Compose, count: Count) -> list[str]:
-    """Overrides of `d_model` and `d_ff` that bring a model closest to a number of parameters; layers, heads and d_ff : d_model stay."""
-    model: Any = compose(overrides).model
-    if not all(hasattr(model, name) for name in ("d_model", "d_ff", "n_heads")):
-        raise ConfigError(f"match=parameters: {overrides[0]} has no d_model, d_ff and n_heads to fit; leave match out or set its size yourself")
-    unit, ratio = 2 * model.n_heads, model.d_ff / model.d_model  # whole, even head widths, as rotary positions need
+@dataclass(frozen=True, kw_only=True)
+class _Match:
+    """The first contestant, and what the others must share with it."""
 
-    def at(units: int) -> list[str]:
-        return [f"model.d_model={units * unit}", f"model.d_ff={max(1, round(units * unit * ratio))}"]
+    first: str
+    config: ExperimentConfig
+    costs: Costs
+    common: list[str]
+    measures: tuple[str, ...]
+    compose: Compose
+    price: Price
+    count_embeddings: bool
+    tolerance: float
 
-    def size(units: int) -> int:
-        return count(compose([*overrides, *at(units)]))
+    def __post_init__(self) -> None:
+        seconds = self.config.training.seconds
+        if "seconds" in self.measures and seconds is None:
+            unit, amount = self.config.training.budget
+            raise ConfigError(f"match=seconds needs a budget in seconds, and {self.first} has training.{unit}={amount:g}: give training.seconds=…")
+        if self.budgets and self.costs.steps is None:
+            raise ConfigError(
+                f"match={','.join(self.budgets)}: training.seconds={seconds:g} leaves it to the clock how many steps there are: give training.steps, "
+                "tokens or epochs, or match=seconds"
+            )
 
-    low, high = 1, 2
-    while size(high) < parameters:
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if size(middle) < parameters else (low, middle)
-    return at(min((low, high), key=lambda units: abs(size(units) - parameters)))
+    @property
+    def budgets(self) -> list[str]:
+        """The measures that steps add up to."""
+        return [measure for measure in self.measures if measure in _RATES]
+
+    @property
+    def sizes(self) -> str | None:
+        """What size is to make equal; None: nothing."""
+        if "parameters" in self.measures:
+            return "parameters"
+        return "flops" if "flops" in self.budgets and len(self.budgets) > 1 else None
+
+    @property
+    def unsized(self) -> list[str]:
+        """The budgets that no size moves."""
+        return [measure for measure in self.budgets if measure != "flops" or self.sizes is None]
+
+    def check_together(self, name: str, costs: Costs, budgets: Sequence[str]) -> None:
+        """Refuses budgets of which each asks for another number of steps."""
+        steps = {measure: self._steps_for(measure, costs) for measure in budgets}
+        if steps and max(steps.values()) / min(steps.values()) - 1 > self.tolerance:
+            told = " and ".join(f"equal {measure} {_number(n)} steps" for measure, n in steps.items())
+            raise ConfigError(
+                f"match={','.join(self.measures)} cannot hold for {name}: {told}, since its steps hold other amounts than those of {self.first}: leave "
+                f"out one of {', '.join(steps)}, or raise tolerance={self.tolerance:g}"
+            )
+
+    def equal(self, one: Contestant, costs: Costs) -> Contestant:
+        """The contestant with what makes it equal."""
+        sized = self._sized(one, costs)
+        if sized is not one:
+            costs = self.price(self.compose(_words(sized, self.common)))
+        self.check_together(one.name, costs, self.budgets)
+        made = replace(sized, overrides=[*sized.overrides, *self._budget(sized, costs)])
+        return replace(made, parameters=costs.parameters, costs=self._checked(one.name, self.price(self.compose(_words(made, self.common)))))
+
+    def _steps_for(self, measure: str, costs: Costs) -> float:
+        """Steps after which a contestant has as much of something as the first one at its end."""
+        assert self.costs.steps is not None
+        return self.costs.steps * _RATES[measure](self.costs) / _RATES[measure](costs)
+
+    # --- size ------------------------------------------------------------------------------------------------------------------------
+
+    def _sized(self, one: Contestant, costs: Costs) -> Contestant:
+        """The contestant in the size that is wanted; itself where it has it."""
+        if self.sizes is None:
+            return one
+        config = self.compose(_words(one, self.common))
+        measured = self._measured(config)
+        if self.sizes == "parameters":
+            wanted = self._measured(self.config)(self.config.model)
+        else:  # the other budget says how many steps there are
+            wanted = (self.costs.flops or 0.0) / self._steps_for(self.unsized[0], costs)
+        reached, near = measured(config.model), self.tolerance / 2
+        if abs(reached / wanted - 1) <= near:
+            return one
+        if not sizing.has_size(config.model):
+            raise ConfigError(f"match={self.sizes}: {one.name} has no d_model, n_layers, n_heads and d_ff to fit: leave {self.sizes} out")
+        pinned = self._pinned(one)
+        found = sizing.size_to(config.model, wanted, measured, pinned=pinned, near=near)
+        if abs(found.reached / wanted - 1) > near:
+            typed = f", free {' or '.join(f'model.{name}' for name in sorted(pinned))}" if pinned else ""
+            what = "parameters" if self.sizes == "parameters" else "operations a step"
+            raise ConfigError(
+                f"match={','.join(self.measures)}: {one.name} comes to {_number(found.reached)} {what} at the closest, {self.first} has "
+                f"{_number(wanted)} ({found.reached / wanted - 1:+.1%}, allowed {near:.1%}): choose sizes that are nearer each other{typed}, or raise "
+                f"tolerance={self.tolerance:g}"
+            )
+        return replace(one, overrides=[*one.overrides, *(f"model.{path}={value}" for path, value in found.values.items())])
+
+    def _measured(self, config: ExperimentConfig) -> Callable[[ModelConfig], float]:
+        """What size makes equal, of any model in the place of the one that is set."""
+        if self.sizes == "flops":
+            return lambda model: self.price(replace(config, model=model)).flops_per_step
+        price, counted = self.price, self.count_embeddings
+        if isinstance(price, Pricer):  # which need not count operations for that
+            return lambda model: price.size(replace(config, model=model), embeddings=counted)
+
+        def count(model: ModelConfig) -> float:
+            costs = price(replace(config, model=model))
+            return costs.parameters - (0 if counted else costs.parameters_embedding)
+
+        return count
+
+    def _pinned(self, one: Contestant) -> set[str]:
+        """The settings of size that somebody typed."""
+        typed = {key_of(word) for word in [*self.common, *one.overrides]}
+        return {name for name in sizing.NAMES if f"model.{name}" in typed}
+
+    # --- budget ----------------------------------------------------------------------------------------------------------------------
+
+    def _budget(self, one: Contestant, costs: Costs) -> list[str]:
+        """Overrides of the budget, where there is one to make equal."""
+        training = self.compose(_words(one, self.common)).training
+        if "seconds" in self.measures:
+            seconds = self.config.training.seconds
+            return [] if training.seconds == seconds else _only("seconds", f"{seconds:g}", training)
+        if not self.budgets:
+            return []
+        wanted = [self._steps_for(measure, costs) for measure in self.budgets]
+        steps = max(1, round((max(wanted) + min(wanted)) / 2))
+        return [] if costs.steps == steps else _only("steps", str(steps), training)
+
+    def _checked(self, name: str, costs: Costs) -> Costs:
+        """Refuses a budget that cannot be cut finely enough."""
+        for measure in self.budgets:
+            assert costs.steps is not None
+            off = costs.steps / self._steps_for(measure, costs) - 1
+            if abs(off) > self.tolerance:
+                raise ConfigError(
+                    f"match={','.join(self.measures)}: {name} comes to {off:+.1%} of the {measure} of {self.first} with {costs.steps:.0f} whole steps, "
+                    f"more than tolerance={self.tolerance:g} allows: give a larger budget, or smaller batches"
+                )
+        return costs
 
 
-def counter() -> Count:
-    """Counts parameters, opening the data for its vocabulary once for all models that share data and tokenizer."""
-    from transformer_zoo.experiments import assemble
+def _check(measures: Sequence[str]) -> None:
+    unknown = [measure for measure in measures if measure not in MEASURES]
+    if unknown:
+        raise ConfigError(f"match={unknown[0]}: expected some of {', '.join(MEASURES)}{did_you_mean(unknown[0], MEASURES)}")
+    others = [measure for measure in measures if measure in _RATES]
+    if "seconds" in measures and others:
+        raise ConfigError(
+            f"match={','.join(measures)}: seconds leaves it to the clock how many steps there are, so that {' and '.join(others)} cannot be equal too: "
+            f"leave out seconds, or {' and '.join(others)}"
+        )
 
-    opened: dict[str, DataModule] = {}
 
-    def count(config: ExperimentConfig) -> int:
-        key = json.dumps([to_dict(config.data), to_dict(config.tokenizer), str(config.objective.needs())], default=str)
-        if key not in opened:
-            opened[key] = assemble.open_data(config)
-        data = opened[key]
-        objective = assemble.build_objective(config.objective, data, data.vocabulary)
-        model = assemble.build_on_meta(config.model, data.vocabulary.size, objective.needs().heads)
-        return sum(parameter.numel() for parameter in model.parameters())
+def _words(one: Contestant, common: Sequence[str]) -> list[str]:
+    return [*one.overrides, *without(common, one.overrides)]
 
-    return count
+
+def _only(unit: str, amount: str, training: TrainingConfig) -> list[str]:
+    """The one budget that holds, in the place of others that are set."""
+    others = [name for name in BUDGETS if name != unit and getattr(training, name) is not None]
+    return [f"training.{unit}={amount}", *(f"training.{name}=null" for name in others)]
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value < 1e9 else f"{value:.3g}"

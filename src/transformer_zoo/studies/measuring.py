@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ class Measurement(Config):
     """Which of its metrics stands for all of them in tables and curves; null: none."""
     only_data: str | None = None
     """Measure only runs on this kind of data (pocket, text …), for evaluations that need what other data lacks; null: all runs."""
+    only_objectives: list[str] = field(default_factory=list)
+    """Measure only runs with one of these objectives, for evaluations that ask what other models cannot tell; empty: all runs."""
 
 
 class Measuring:
@@ -59,8 +61,11 @@ class Measuring:
         """What is still to be measured of a finished run."""
         found = {}
         for name, measurement in self._measurements.items():
-            if measurement.only_data not in (None, _data_of(run)):
+            if measurement.only_data not in (None, _kind(run, "data")):
                 logger.info("%s: %s is not measured, since it needs data=%s", run.name, name, measurement.only_data)
+                continue
+            if measurement.only_objectives and _kind(run, "objective") not in measurement.only_objectives:
+                logger.info("%s: %s is not measured, since it needs objective=%s", run.name, name, " or ".join(measurement.only_objectives))
                 continue
             kept = _kept(run / MEASURED / f"{name}.json")
             if kept.get("words") != measurement.words or kept.get("score") != measurement.score:
@@ -95,9 +100,9 @@ def _kept(path: Path) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def _data_of(run: Path) -> str:
-    """What kind of data a run was trained on."""
-    return str(read_run(run).config.get("data.kind"))
+def _kind(run: Path, section: str) -> str:
+    """What a run chose for a section: its kind of data, its objective."""
+    return str(read_run(run).config.get(f"{section}.kind"))
 
 
 def _settings(measurement: Measurement) -> Any:

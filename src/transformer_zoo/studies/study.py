@@ -1,7 +1,7 @@
 """Studies: contestants or settings × seeds, each cell one run, all in one folder with tables and a report.
 
 A cell is known by the hash of its whole resolved configuration, so the same command continues a study that was stopped: finished
-runs are never repeated, stopped ones go on from their checkpoints, failed ones are tried again and named if they fail again.
+runs are never repeated, stopped ones go on from their checkpoints, failed ones are named, and made again where that is asked.
 
 All runs have the same seeds, and with them the same order of data and the same evaluation positions; runs are refused that differ in
 settings which nobody declared.
@@ -19,13 +19,16 @@ from transformer_zoo.errors import ConfigError
 from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.experiments.hints import did_you_mean
 from transformer_zoo.studies import matching
-from transformer_zoo.studies.cells import Compose, Contestant, Study
+from transformer_zoo.studies.cells import Compose, Contestant, Study, Train
+from transformer_zoo.studies.costs import Price
 from transformer_zoo.studies.factors import Combination, Design, Level, combinations
 from transformer_zoo.studies.groups import Group, declared_keys, refuse, together
 from transformer_zoo.studies.measuring import Measure, Measurement, Measuring
+from transformer_zoo.studies.phased import make_equal
 from transformer_zoo.studies.recipe import Variant, key_of
-from transformer_zoo.studies.running import Train, run
+from transformer_zoo.studies.running import run
 from transformer_zoo.studies.tuning import TrainTrial, Tuner, Tuning
+from transformer_zoo.training.rundir import hold, let_go
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +56,7 @@ class Doors:
     compose: Compose | None = None
     train: Train | None = None
     train_trial: TrainTrial | None = None
-    price: Any = None
+    price: Price | None = None
     measure: Measure | None = None
     config_dirs: Sequence[Path] = ()
     """Folders with options of the user's own, in which `compose` looks too."""
@@ -86,7 +89,8 @@ def compare(
     """
     if len(set(models)) < len(models) or not (models or factors or variants):
         raise ConfigError(f"model={','.join(models)}: name every model once, at least one")
-    chosen = combinations(factors or {}, variants or {}, design or Design()) if factors or variants or design else [Combination(chosen=())]
+    design = design or Design()
+    chosen = combinations(factors or {}, variants or {}, design) if factors or variants or design.varies else [Combination(chosen=())]
     first = [Level(label=name, levels={"model": name}, words=(f"model={name}",)) for name in models]
     crossed = [Combination(chosen=(level, *one.chosen)) for level in first for one in chosen] if first else chosen
     doors = _with(doors, train, compose, None)
@@ -113,8 +117,9 @@ def ablate(
 ) -> Study:
     """Train every combination of the settings in `factors` (key → values as typed) and of the `variants` (name → variant → overrides), or those that
     `design` picks, measure every finished run as `measurements` say, and tabulate; see `compare`."""
-    tuned_alone = tuning is not None and not (factors or variants or (design and (design.drops or design.spans)))
-    found = [Combination(chosen=())] if tuned_alone else combinations(factors, variants or {}, design or Design())
+    design = design or Design()
+    tuned_alone = tuning is not None and not (factors or variants or design.varies)
+    found = [Combination(chosen=())] if tuned_alone else combinations(factors, variants or {}, design)
     doors = _with(doors, train, compose, measure)
     return _study("ablate", found, overrides, terms or Terms(), tuning, measurements or {}, seeds, folder, command, plan, doors)
 
@@ -165,16 +170,20 @@ def _study(
     assert compose is not None and doors.train is not None and doors.train_trial is not None
     _check(found, terms, tuning, seeds)
     folder = folder or _default_folder(kind, found, overrides, terms, tuning)
-    first = _first_seed(found, overrides, compose, measuring)
-    common = [*overrides, *_one_tokenizer(found, overrides, compose)]
+    configs = _composed(found, overrides, compose, measuring)
+    first = configs[0].seed  # of all groups: runs are paired by seed
+    common = [*overrides, *_one_tokenizer(found, overrides, configs)]
     contestants = _contestants(kind, found, common, terms, compose, doors)
     groups = [Group(one=one, contestant=contestant, common=common) for one, contestant in zip(found, contestants, strict=True)]
+    budgets = [measure for measure in terms.match if measure != "parameters"]
+    if budgets and any(one.phases for one in found):
+        make_equal(groups, terms.baseline or found[0].label, budgets, compose, doors.price, terms.tolerance)
     cells = [group.cell(first + number, compose) for group in groups for number in range(seeds)]
     study = Study(
         folder=folder,
         kind=kind,
         cells=cells,
-        contestants=contestants,
+        contestants=[group.contestant for group in groups],
         declared=declared_keys(groups, cells, common, [*terms.declare, *(tuning.keys if tuning else ())], doors.config_dirs),
         matched=list(terms.match),
         tolerance=terms.tolerance,
@@ -188,7 +197,11 @@ def _study(
         return study
     if tuning is not None:
         tuner = Tuner(tuning, folder, doors.train_trial, compose, first)
-        outcomes = [group.tune(tuner) for group in groups]
+        lock = hold(folder, "study_dir")
+        try:
+            outcomes = [group.tune(tuner) for group in groups]
+        finally:
+            let_go(lock)
         study.tuned = [outcome.document(group.one.label) for group, outcome in zip(groups, outcomes, strict=True)]
         study.cells = [group.cell(first + number, compose) for group in groups for number in range(seeds)]
     run(study, doors.train, compose, measuring, **doors.running)
@@ -220,12 +233,12 @@ def _check(found: Sequence[Combination], terms: Terms, tuning: Tuning | None, se
                 raise ConfigError(f"tune={key}: is varied as well; a setting is either a factor or tuned")
 
 
-def _first_seed(found: Sequence[Combination], overrides: Sequence[str], compose: Compose, measuring: Measuring) -> int:
-    """The first seed, which all groups share. Every problem of all groups and measurements is told at once."""
-    problems, seeds = [], []
+def _composed(found: Sequence[Combination], overrides: Sequence[str], compose: Compose, measuring: Measuring) -> list[ExperimentConfig]:
+    """The settings of every group. Every problem of all groups and measurements is told at once."""
+    problems, configs = [], []
     for one in found:
         try:
-            seeds.append(compose(together(one.words, overrides)).seed)
+            configs.append(compose(together(one.words, overrides)))
             for phase in one.phases:
                 compose(together(phase, overrides))
         except ConfigError as error:
@@ -233,15 +246,15 @@ def _first_seed(found: Sequence[Combination], overrides: Sequence[str], compose:
     problems += measuring.problems()
     if problems:
         raise ConfigError(*problems)
-    return seeds[0]
+    return configs
 
 
-def _one_tokenizer(found: Sequence[Combination], overrides: Sequence[str], compose: Compose) -> list[str]:
+def _one_tokenizer(found: Sequence[Combination], overrides: Sequence[str], configs: Sequence[ExperimentConfig]) -> list[str]:
     """The first contestant's own tokenizer as an override, where the contestants' differ and nobody chose."""
     words = [*overrides, *(word for one in found for word in one.words)]
     if any(key_of(word).split("@")[0] == "tokenizer" for word in words):
         return []
-    own = [compose(together(one.words, overrides)).recipe.tokenizer for one in found]
+    own = [config.recipe.tokenizer for config in configs]
     if len(set(own)) == 1 or own[0] is None:
         return []
     logger.info("every contestant uses the tokenizer of %s: tokenizer=%s", found[0].label, own[0])
@@ -253,12 +266,13 @@ def _contestants(kind: str, found: Sequence[Combination], common: Sequence[str],
     plain = [Contestant(name=one.label, overrides=one.words, levels=one.levels) for one in found]
     if kind != "compare" and not terms.match:
         return plain
+    measures = [measure for measure in terms.match if measure == "parameters" or not any(one.phases for one in found)]  # see `studies.phased`
     baseline = next(number for number, one in enumerate(found) if terms.baseline in (None, one.label))
     order = [baseline, *(number for number in range(len(found)) if number != baseline)]
     made = matching.match(
         [plain[number] for number in order],
         common,
-        terms.match,
+        measures,
         compose=compose,
         price=doors.price,
         count_embeddings=terms.count_embeddings,

@@ -12,6 +12,7 @@ import json
 import logging
 import math
 import random
+import shutil
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -116,10 +117,10 @@ class Tuned:
         """Plain data for `study.yaml`."""
         return {
             "contestant": label,
-            "chosen": self.chosen,
+            "chosen": dict(self.chosen),
             "warnings": self.warnings,
             "trials": [
-                {"values": one.values, "status": one.status, METRIC: one.score, "run": one.run} | ({"reason": one.reason} if one.reason else {})
+                {"values": dict(one.values), "status": one.status, METRIC: one.score, "run": one.run} | ({"reason": one.reason} if one.reason else {})
                 for one in self.trials
             ],
         }
@@ -180,6 +181,7 @@ class Tuner:
         trial.curve, told = _curve(path), read_run(path).reason
         if not trial.curve:
             raise ConfigError(f"tune: {path} tells of no {METRIC}; tuning needs evaluation=loss on the validation split during training")
+        shutil.rmtree(path / "checkpoints", ignore_errors=True)  # of a trial that ended, only the losses are used
         hopeless = told.startswith(HOPELESS)
         trial.status, trial.score, trial.reason = "hopeless" if hopeless else "done", trial.curve[-1], told if hopeless else ""
         if not math.isfinite(trial.score):

@@ -55,6 +55,10 @@ class OptimizerConfig(Config):
         """An optimiser over the model's trainable parameters."""
         raise NotImplementedError("abstract")
 
+    def operations(self, parameters: "Iterable[Owned]") -> float:
+        """Floating-point operations of one update, by formula: those on single numbers and, where there are any, matrix products."""
+        raise NotImplementedError("abstract")
+
     def groups(self, parameters: "Iterable[Owned]") -> list[dict[str, Any]]:
         """Parameter groups with and without decay; empty ones are left out."""
         decaying: list[Tensor] = []
@@ -91,6 +95,12 @@ def owned_parameters(model: nn.Module, *, trainable_only: bool = True) -> list[O
     ]
 
 
+def _size(parameters: Iterable[Owned]) -> float:
+    return float(sum(owned.parameter.numel() for owned in parameters))
+
+
+_ADAMW_EACH = 16
+
 Beta = Annotated[float, Range(0, 1, open_maximum=True)]
 
 
@@ -109,6 +119,11 @@ class AdamWConfig(OptimizerConfig):
         parameters = owned_parameters(model)
         fused = all(owned.parameter.device.type in ("cpu", "cuda", "mps") for owned in parameters)
         return AdamW(self.groups(parameters), lr=self.lr, betas=(self.beta1, self.beta2), eps=self.eps, fused=fused)
+
+    def operations(self, parameters: Iterable[Owned]) -> float:
+        """Of each parameter: 3 for either moment and 1 for the square, 2 to correct their bias, 3 for root, eps and quotient, 2 for the update, 2 for
+        decay."""
+        return _ADAMW_EACH * _size(parameters)
 
 
 @dataclass(kw_only=True)
@@ -134,6 +149,11 @@ class AdafactorConfig(OptimizerConfig):
             groups, lr=self.lr, beta2_decay=self.beta2_decay, eps=(None, self.eps), d=self.clip, weight_decay=self.weight_decay
         )
 
+    def operations(self, parameters: Iterable[Owned]) -> float:
+        """Of each parameter: 2 for either mean of squares, 2 for their product and its scale, 2 for root and quotient, 2 for the norm of the update
+        and 2 for that of the parameter, 2 for the update, 1 for decay. A vector keeps its squares whole, which is 4 in the place of the first 6."""
+        return float(sum(p.parameter.numel() * (13 if p.parameter.ndim > 1 else 11) for p in parameters))
+
 
 @dataclass(kw_only=True)
 class SGDConfig(OptimizerConfig):
@@ -154,6 +174,11 @@ class SGDConfig(OptimizerConfig):
 
     def build(self, model: nn.Module) -> Optimizer:
         return torch.optim.SGD(self.groups(owned_parameters(model)), lr=self.lr, momentum=self.momentum, nesterov=self.nesterov)
+
+    def operations(self, parameters: Iterable[Owned]) -> float:
+        """Of each parameter: 2 for the update, 2 for decay, 2 for the momentum, 2 for looking ahead along it."""
+        each = 2 + 2 * bool(self.weight_decay) + 2 * bool(self.momentum) + 2 * self.nesterov
+        return each * _size(parameters)
 
 
 @dataclass(kw_only=True)
@@ -196,6 +221,18 @@ class MuonConfig(OptimizerConfig):
             adjust_lr_fn=self.scaling,
         )
         return Combined(muon, adamw)
+
+    def operations(self, parameters: Iterable[Owned]) -> float:
+        """AdamW's for all but the matrices inside the blocks. Of these, each number: 3 for the momentum, 3 for looking ahead, 3 for the norm, 1 for
+        decay, 2 for the update. And in each Newton–Schulz iteration of a matrix m by n, m the smaller: m·m·n for the Gram matrix, m·m·m for its
+        square, m·m·n for the new matrix, a multiplication and an addition each."""
+        owned = list(parameters)
+        total = _ADAMW_EACH * _size(one for one in owned if not one.is_hidden)
+        for one in owned:
+            if one.is_hidden:
+                m, n = sorted(one.parameter.shape)
+                total += (9 + 3 * self.nesterov) * m * n + self.n_steps * (2 * m * m * n + 2 * m**3 + 2 * m * m * n)
+        return total
 
 
 class Combined:

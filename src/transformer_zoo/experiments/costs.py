@@ -1,0 +1,262 @@
+"""What an experiment costs: parameters, and the floating-point operations of a training step on its own data, part by part.
+
+The first steps of the run's own stream say how long rows are, how much of them is padding and how many tokens are predicted. Of these the operations
+are counted on a model without memory; see `experiments.operations`. Gradient checkpointing's second forward is no operation of the model and does not
+count; nor does masking, which takes nothing off a product: attention counts all pairs unless a kernel computes along a band or by blocks.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from transformer_zoo.data.batching import make_rows
+from transformer_zoo.data.module import DataModule
+from transformer_zoo.data.stream import TrainingStream, deal
+from transformer_zoo.experiments import assemble
+from transformer_zoo.experiments.config import ExperimentConfig
+from transformer_zoo.experiments.describe import count_parameters, parts_of
+from transformer_zoo.experiments.operations import NO_VALUES, Operations, count_step
+from transformer_zoo.models.base import Model
+from transformer_zoo.objectives.base import Objective
+from transformer_zoo.records import Example
+from transformer_zoo.training.optimizers import owned_parameters
+
+Shape = tuple[tuple[int, ...], ...]
+
+SAMPLED_STEPS = 16
+"""Of a run, for the lengths of its rows and what is predicted in them."""
+COUNTED = 3
+"""Batches of different shapes whose operations are counted; the others' go by the places that they fill."""
+VALUED_ROWS = 2
+"""Rows of a batch on which a model that asks for values is run in earnest."""
+CLIPPING = 3
+"""Operations on each parameter of the gradient's norm and of shortening it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartCost:
+    """Modules that stand at the same place in all layers."""
+
+    name: str
+    parameters: int
+    forward: float
+    """Floating-point operations of one step, all micro-batches."""
+    backward: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """Of one experiment. Numbers of a step are the mean over the first steps."""
+
+    parameters: int
+    """Sum over tensors, tied ones once."""
+    parameters_embedding: int
+    parts: tuple[PartCost, ...]
+    forward: float
+    """Floating-point operations of one step, all micro-batches."""
+    backward: float
+    optimizer: float
+    """By formula, clipping included."""
+    tokens_per_step: float
+    """That the model reads, padding not counted."""
+    predicted_per_step: float
+    """Tokens that are predicted; for an objective without a cross-entropy per token whatever its terms count: texts, tokens that are judged."""
+    steps: float | None
+    """Of the whole budget; None: it is in seconds."""
+
+    @property
+    def flops_per_step(self) -> float:
+        return self.forward + self.backward + self.optimizer
+
+    @property
+    def flops(self) -> float | None:
+        return None if self.steps is None else self.steps * self.flops_per_step
+
+    @property
+    def tokens(self) -> float | None:
+        return None if self.steps is None else self.steps * self.tokens_per_step
+
+    @property
+    def predicted_tokens(self) -> float | None:
+        return None if self.steps is None else self.steps * self.predicted_per_step
+
+    def document(self) -> dict[str, Any]:
+        """As plain data, what follows from the rest included."""
+        own = asdict(self) | {"parts": [asdict(part) for part in self.parts]}
+        return own | {"flops_per_step": self.flops_per_step, "flops": self.flops, "tokens": self.tokens, "predicted_tokens": self.predicted_tokens}
+
+    def flops_of(self, tokens: float, steps: float) -> float:
+        """Floating-point operations of so many steps that read so many tokens in all."""
+        return (self.forward + self.backward) / self.tokens_per_step * tokens + self.optimizer * steps
+
+
+def costs_of(config: ExperimentConfig, data: DataModule) -> Costs:
+    """What training would cost on this data, which must have been opened for the experiment.
+
+    Raises:
+        ConfigError: objective and tokenizer, or batches and data, do not fit.
+        DataError: the training split holds too little.
+    """
+    objective = assemble.build_objective(config.objective, data, data.vocabulary)
+    heads = objective.needs().heads
+    model = assemble.build_on_meta(config.model, data.vocabulary.size, heads).eval()
+    spread = objective.needs().progress
+    sampled = [(view, share, _sample(_stream(config, data, view), SAMPLED_STEPS, spread=spread)) for view, share in _views(objective)]
+    try:
+        counted = _mean([(share, _operations(model, steps)) for view, share, steps in sampled])
+    except RuntimeError as error:
+        if NO_VALUES not in str(error):
+            raise
+        counted = _mean([(share, _operations_of_values(config, data, view, steps)) for view, share, steps in sampled])
+    forward = parts_of(model, counted.forward)
+    backward = {part.name: part.operations for part in parts_of(model, counted.backward)}
+    owned = owned_parameters(model)
+    n_trained = sum(one.parameter.numel() for one in owned)
+    known = count_parameters(config.model, model)
+    return Costs(
+        parameters=known.total,
+        parameters_embedding=known.embeddings,
+        parts=tuple(
+            PartCost(name=part.name, parameters=part.parameters, forward=part.operations, backward=backward.get(part.name, 0.0)) for part in forward
+        ),
+        forward=counted.forward[""],
+        backward=counted.backward[""],
+        optimizer=config.optimizer.operations(owned) + CLIPPING * n_trained,
+        tokens_per_step=sum(share * _per_step(steps, lambda one: one.tokens) for _, share, steps in sampled),
+        predicted_per_step=sum(share * _per_step(steps, partial(_predicted, view)) for view, share, steps in sampled),
+        steps=_steps_of(config, data, objective, sampled[0][2]),
+    )
+
+
+def size_of(config: ExperimentConfig, data: DataModule, *, embeddings: bool = True) -> int:
+    """Parameters of the model with the objective's heads, with or without its embeddings; tied ones once."""
+    objective = assemble.build_objective(config.objective, data, data.vocabulary)
+    known = count_parameters(config.model, assemble.build_on_meta(config.model, data.vocabulary.size, objective.needs().heads))
+    return known.total if embeddings else known.total - known.embeddings
+
+
+# --- what a step consists of ------------------------------------------------------------------------------------------------------------
+
+
+def _views(objective: Objective) -> list[tuple[Objective, float]]:
+    """What batches are given to, by how often: of objectives that take turns each by its share, not by who drew the first batches."""
+    return list(zip(objective.views(), objective.shares_of_views(), strict=True))
+
+
+def _stream(config: ExperimentConfig, data: DataModule, objective: Objective) -> TrainingStream:
+    training, needs = config.training, config.objective.needs()
+    return TrainingStream(
+        data.reader("train", needs),
+        objective.prepare,
+        seed=config.seed,
+        batch_size=training.batch_size if training.batch_tokens is None else None,
+        batch_tokens=training.batch_tokens,
+        micro_batch_size=training.micro_batch_size,
+    )
+
+
+def _sample(stream: TrainingStream, n_steps: int, *, spread: bool) -> list[list[Example]]:
+    """The micro-batches of the first steps; with `spread` as if these stood evenly over the budget."""
+    found, state = [], stream.initial_state()
+    for number in range(n_steps):
+        epochs, indices = stream.sample_indices(state)
+        progress = np.full(len(indices), (number + 0.5) / n_steps) if spread else None
+        parts, _ = deal(len(indices), 0, 1, stream.micro_batch_size)
+        found.append(
+            [
+                stream.prepare(
+                    stream.reader.batch(
+                        indices[part], make_rows(state.seed, epochs[part], indices[part], None if progress is None else progress[part])
+                    )
+                )
+                for part in parts
+            ]
+        )
+        state = stream.after(state)
+    return found
+
+
+def _per_step(steps: list[list[Example]], number: Callable[[Example], float]) -> float:
+    return sum(number(example) for examples in steps for example in examples) / len(steps)
+
+
+def _predicted(objective: Objective, example: Example) -> int:
+    """Tokens that are predicted; of an objective that tells no cross-entropy per token, whatever its terms count."""
+    term = objective.language_term
+    return example.counts[term] if term is not None else sum(example.counts[term] for term in objective.weights)
+
+
+def _steps_of(config: ExperimentConfig, data: DataModule, objective: Objective, steps: list[list[Example]]) -> float | None:
+    """Optimiser steps of the whole budget."""
+    unit, amount = config.training.budget
+    if unit == "steps":
+        return amount
+    if unit == "tokens":
+        return float(math.ceil(amount / _per_step(steps, lambda one: one.tokens)))
+    return float(_stream(config, data, objective).steps_for(amount)) if unit == "epochs" else None
+
+
+# --- operations -------------------------------------------------------------------------------------------------------------------------
+
+
+def _operations(model: Model, steps: list[list[Example]]) -> Operations:
+    """Of the mean step: what has been counted once is known for all batches of that shape."""
+    shapes: Counter[Shape] = Counter()
+    standing: dict[Shape, Example] = {}
+    for example in (example for examples in steps for example in examples):
+        shape = _shape(example)
+        shapes[shape] += 1
+        standing.setdefault(shape, example)
+    by_places = sorted(shapes, key=lambda shape: (_places(standing[shape]), shape))
+    chosen = by_places if len(by_places) <= COUNTED else [by_places[round(i * (len(by_places) - 1) / (COUNTED - 1))] for i in range(COUNTED)]
+    found = [count_step(model, standing[shape].inputs.to("meta", non_blocking=False)) for shape in chosen]
+    if len(chosen) == len(shapes):
+        return _mean([(shapes[shape] / len(steps), one) for shape, one in zip(chosen, found, strict=True)])
+    scale = sum(_places(standing[shape]) * n for shape, n in shapes.items()) / sum(_places(standing[shape]) for shape in chosen) / len(steps)
+    return _mean([(scale, one) for one in found])
+
+
+def _operations_of_values(config: ExperimentConfig, data: DataModule, objective: Objective, steps: list[list[Example]]) -> Operations:
+    """The same by a real model on a few real rows, for one that computes by the values of a batch."""
+    training = replace(config.training, batch_size=VALUED_ROWS, batch_tokens=None, micro_batch_size=None)
+    ((example, *_),) = _sample(_stream(replace(config, training=training), data, objective), 1, spread=objective.needs().progress)
+    with torch.random.fork_rng(devices=[]):
+        model = assemble.build_model(config.model, data.vocabulary.size, objective.needs().heads).eval()
+        found = count_step(model, example.inputs)
+    return _mean([(_per_step(steps, _places) / _places(example), found)])
+
+
+def _shape(example: Example) -> Shape:
+    """All that the number of operations depends on."""
+    shape: list[tuple[int, ...]] = []
+
+    def note(tensor: Tensor) -> Tensor:
+        shape.append(tuple(tensor.shape))
+        return tensor
+
+    replace(example, counts={}).map_tensors(note)
+    return tuple(shape)
+
+
+def _places(example: Example) -> int:
+    """Places of all rows that the model reads, padding included."""
+    return sum(shape[0] * shape[1] for shape in set(_shape(Example(inputs=example.inputs, targets={}, counts={}, tokens=0))) if len(shape) == 2)
+
+
+def _mean(found: list[tuple[float, Operations]]) -> Operations:
+    """The sum of numbers times shares."""
+    forward: Counter[str] = Counter()
+    backward: Counter[str] = Counter()
+    for share, one in found:
+        for path, number in one.forward.items():
+            forward[path] += share * number  # type: ignore[assignment]
+        for path, number in one.backward.items():
+            backward[path] += share * number  # type: ignore[assignment]
+    return Operations(forward=dict(forward), backward=dict(backward))

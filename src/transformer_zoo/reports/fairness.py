@@ -1,0 +1,278 @@
+"""Whether a comparison is fair: what was equal in all runs, what was not, what nobody declared, and what else a reader must know."""
+
+import json
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from transformer_zoo.errors import ConfigError
+from transformer_zoo.experiments.results import Group, RunRecord, StudyRecord, differing_keys
+from transformer_zoo.reports.rows import scores
+from transformer_zoo.reports.tables import code_text, size_text
+
+MEASURES = {
+    "parameters": "parameters",
+    "flops": "training FLOPs",
+    "tokens": "training tokens",
+    "predicted_tokens": "predicted tokens",
+    "steps": "steps",
+    "seconds": "seconds of training",
+}
+"""Size or cost → its name in sentences."""
+EQUAL = 0.005
+"""Sizes are called equal within this share; those that were matched within the tolerance of the match."""
+MACHINE_DEPENDENT = ("seconds",)
+"""Differences up to a quarter are the machine's."""
+CONSEQUENCES = {
+    "objective": "their losses measure different things",
+    "tokenizer": "compare bits per byte, not losses per token",
+    "data": "they were not tested on the same text",
+}
+NOBODY = "Settings that differ, which no study declared"
+NOT_TOLD = "not told"
+MOST_LISTED = 40
+"""So many differing settings are listed; of more only the number is told."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Undeclared:
+    """A setting (or data, or code) in which runs differ though their study did not say that they would."""
+
+    key: str
+    values: tuple[tuple[str, tuple[str, ...]], ...]
+    """Value → the groups that have it."""
+
+    def __str__(self) -> str:
+        return f"{self.key} ({_values_text(self.values)})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fairness:
+    """Sentences for the head of a report."""
+
+    equal: list[str] = field(default_factory=list)
+    unequal: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    undeclared: list[Undeclared] = field(default_factory=list)
+
+    @property
+    def notes(self) -> list[str]:
+        """All of it, the gravest first."""
+        refused = [f"Not declared by the study, and not the same in all runs: {one}." for one in self.undeclared]
+        return [*refused, *self.warnings, *self.unequal, *self.equal]
+
+    def told(self) -> list[str]:
+        """What a reader must not miss, for the terminal: warnings, and settings that differ with nobody having declared them."""
+        return [*self.warnings, *(note for note in self.unequal if note.startswith(NOBODY))]
+
+    def refuse(self, where: str) -> None:
+        """Raises ConfigError, in one line, where runs of a study differ in what it did not declare."""
+        if self.undeclared:
+            listed = "; ".join(map(str, self.undeclared))
+            raise ConfigError(
+                f"report: the runs of {where} differ in what the study did not declare: {listed}; the tables were written and say so, but compare "
+                "only runs that agree: train the others anew, or report them on their own"
+            )
+
+
+def fairness(
+    groups: Sequence[Group], declared: Sequence[str] | None = None, matched: Sequence[str] = (), *, study: StudyRecord | None = None
+) -> Fairness:
+    """What was held equal between the groups and what was not, one sentence each.
+
+    `declared`: the settings (or sections) that runs may differ in, None where no study says so: then every difference is listed. `matched`: what
+    was made equal. `study` stands for both, and for its baseline.
+    """
+    if study is not None:
+        declared, matched = study.declared, study.matched
+    tolerance = StudyRecord.tolerance if study is None else study.tolerance
+    runs = [run for group in groups for run in group.runs if run.config.keys() - {"seed"}]
+    of = {id(run): group.label for group in groups for run in group.runs}
+    fair = Fairness()
+    _sizes(fair, groups, matched, tolerance)
+    _settings(fair, runs, of, declared)
+    _facts(fair, runs, of, declared)
+    _kernels(fair, groups)
+    _missing(fair, groups, study)
+    return fair
+
+
+def _sizes(fair: Fairness, groups: Sequence[Group], matched: Sequence[str], tolerance: float) -> None:
+    """Parameters, FLOPs, tokens … of the finished groups."""
+    finished = [group for group in groups if group.finished]
+    if len(finished) < 2:
+        return
+    for name, unit in MEASURES.items():
+        means = [statistics.fmean(sizes) for group in finished if (sizes := group.sizes(name))]
+        if len(means) < len(finished):
+            if name in matched:
+                fair.warnings.append(f"Matched in {unit}, but not all runs tell how many there were.")
+            continue
+        low, high = min(means), max(means)
+        if high - low <= EQUAL * high:
+            fair.equal.append(f"Equal {unit}: {size_text(high)}.")
+        elif name in matched and high - low <= tolerance * high:
+            fair.equal.append(f"Matched {unit}: {size_text(low)} to {size_text(high)}, within {tolerance:.3g}.")
+        elif name in matched:
+            fair.warnings.append(f"Matched in {unit}, but not equal within {tolerance:.3g}: {size_text(low)} to {size_text(high)}.")
+        elif name not in MACHINE_DEPENDENT or high > 1.25 * low:
+            fair.unequal.append(f"Not equal: {unit}, {size_text(low)} to {size_text(high)}.")
+
+
+def _settings(fair: Fairness, runs: Sequence[RunRecord], of: Mapping[int, str], declared: Sequence[str] | None) -> None:
+    """The settings in which any two runs differ, and what follows."""
+    keys = differing_keys(runs)
+    for section, consequence in CONSEQUENCES.items():
+        if any(key.split(".")[0] == section for key in keys):
+            fair.unequal.append(f"The groups differ in {section}: {consequence}.")
+    if declared is not None:
+        meant = [key for key in keys if _covered(key, declared)]
+        if meant:
+            fair.unequal.append(f"Settings that differ, as declared: {', '.join(meant)}.")
+        fair.undeclared.extend(_difference(key, runs, of, _value_of(key)) for key in keys if key not in meant)
+    elif keys:
+        listed = "; ".join(str(_difference(key, runs, of, _value_of(key))) for key in keys[:MOST_LISTED])
+        more = f"; and {len(keys) - MOST_LISTED} more" if len(keys) > MOST_LISTED else ""
+        fair.unequal.append(f"{NOBODY}: {listed}{more}.")
+
+
+def _facts(fair: Fairness, runs: Sequence[RunRecord], of: Mapping[int, str], declared: Sequence[str] | None) -> None:
+    """What `environment.json` tells of the runs: text, tokenizer, code, libraries, device."""
+    told = [run for run in runs if run.environment]
+    if len(told) < 2:
+        return
+    if len(told) < len(runs):
+        fair.warnings.append(f"{len(runs) - len(told)} of {len(runs)} runs do not tell of their data, code and machine (no environment.json).")
+    _data(fair, told, of, declared)
+    code = _difference("code", told, of, _code)
+    if len(code.values) > 1:
+        if declared is None:
+            fair.warnings.append(f"Different code trained the runs: {_values_text(code.values)}.")
+        else:
+            fair.undeclared.append(code)
+    elif "changed" in code.values[0][0]:
+        fair.warnings.append("Files differed from the commit that the runs name, so that what trained them may not have been the same.")
+    same = []
+    for name, value_of in FACTS.items():
+        found = _difference(name, told, of, value_of)
+        if len(found.values) > 1:
+            fair.unequal.append(f"Not the same {name}: {_values_text(found.values)}.")
+        elif found.values[0][0] != NOT_TOLD:
+            same.append(name)
+    if len(told) == len(runs) and same:
+        fair.equal.append(f"The same {', '.join(same)} throughout.")
+
+
+def _data(fair: Fairness, told: Sequence[RunRecord], of: Mapping[int, str], declared: Sequence[str] | None) -> None:
+    """Fingerprints: one tokenizer makes one fingerprint of one text; between tokenizers texts cannot be told apart by them."""
+    tokenizers = _difference("tokenizer", told, of, _plain("tokenizer_fingerprint"))
+    if len(tokenizers.values) > 1:
+        fair.unequal.append(f"Not the same tokenizer: {_values_text(tokenizers.values)}.")
+    by_tokenizer: dict[str, list[RunRecord]] = {}
+    for run in told:
+        by_tokenizer.setdefault(_plain("tokenizer_fingerprint")(run), []).append(run)
+    others = [found for runs in by_tokenizer.values() if len((found := _difference("data", runs, of, _plain("data_fingerprint"))).values) > 1]
+    if others:
+        fair.warnings.append(f"Studies of different data: {'; '.join(_values_text(one.values) for one in others)}: no metric is compared.")
+        if declared is not None and not any(key.split(".")[0] in {"data", "tokenizer"} for key in declared):
+            fair.undeclared.extend(others)
+    elif len(tokenizers.values) == 1:
+        fair.equal.append("The same data and the same tokenizer (by their fingerprints).")
+
+
+def _kernels(fair: Fairness, groups: Sequence[Group]) -> None:
+    """Whether the groups were computed by the same kernels; nothing where some did not tell."""
+    of = {group.label: sorted({kernel for run in group.finished for kernel in run.kernels}) for group in groups if group.finished}
+    if len(of) < 2 or not all(of.values()):
+        return
+    if len({tuple(kernels) for kernels in of.values()}) == 1:
+        fair.equal.append(f"The same kernels throughout ({'; '.join(next(iter(of.values())))}).")
+        return
+    told = " | ".join(f"{label}: {'; '.join(kernels)}" for label, kernels in of.items())
+    fair.unequal.append(f"The groups ran by different kernels, so that seconds and tokens/s compare these too: {told}.")
+
+
+def _missing(fair: Fairness, groups: Sequence[Group], study: StudyRecord | None) -> None:
+    """Runs, metrics and seeds that are not there, or twice."""
+    finished = [group for group in groups if group.finished]
+    if study is not None and study.problem:
+        fair.warnings.append(f"{study.problem}; what the study planned and declared is not known.")
+    if not finished:
+        fair.warnings.append("No run has finished: there is nothing to compare yet.")
+    if study is not None and study.baseline is not None and finished and study.baseline not in [group.label for group in finished]:
+        fair.warnings.append(f"The baseline {study.baseline} has no finished run: nothing is compared with it.")
+    for group in groups:
+        if group.finished and len(group.finished) < len(group.runs):
+            fair.warnings.append(f"{group.label}: {len(group.finished)} of {len(group.runs)} runs finished, its figures are of these alone.")
+        seeds = [run.seed for run in group.finished if run.seed is not None]
+        twice = sorted({str(seed) for seed in seeds if seeds.count(seed) > 1})
+        if twice:
+            fair.warnings.append(
+                f"{group.label}: several runs with seed {', '.join(twice)} count as one, since a repetition tells nothing of chance."
+            )
+    for name in scores(finished):
+        lacking = [f"{group.label} seed {run.seed}" for group in finished for run in group.finished if name not in run.final()]
+        if lacking:
+            fair.warnings.append(f"{name} is missing from {', '.join(lacking)}.")
+    fair.warnings.extend(f"Not measured, {run.label} seed {run.seed}: {run.failure}." for group in groups for run in group.finished if run.failure)
+    seeds_of = {group.label: {str(run.seed) for run in group.finished} for group in finished}
+    if len({frozenset(seeds) for seeds in seeds_of.values()}) > 1:
+        told = "; ".join(f"{label}: {', '.join(sorted(seeds))}" for label, seeds in seeds_of.items())
+        fair.warnings.append(f"Not the same seeds ({told}): only runs with the same seed are compared.")
+    if any(len(group.finished) == 1 for group in groups):
+        fair.warnings.append("A group with one run says nothing about spread (n=1, no spread); train more seeds before trusting a difference.")
+
+
+# --- differences ----------------------------------------------------------------------------------------------------------------------------
+
+
+def _covered(key: str, declared: Sequence[str]) -> bool:
+    """Whether a setting is one that was declared, or lies in a section that was."""
+    return any(key == name or key.startswith(f"{name}.") for name in declared)
+
+
+def _difference(key: str, runs: Sequence[RunRecord], of: Mapping[int, str], value_of: Callable[[RunRecord], str]) -> Undeclared:
+    """Which groups have which value."""
+    found: dict[str, dict[str, None]] = {}
+    for run in runs:
+        found.setdefault(value_of(run), {})[of[id(run)]] = None
+    return Undeclared(key=key, values=tuple((value, tuple(labels)) for value, labels in found.items()))
+
+
+def _values_text(values: Sequence[tuple[str, tuple[str, ...]]]) -> str:
+    """`0.001: bert, gpt2 | 0.0003: t5`; where each value stands for many groups only their number is told."""
+    return " | ".join(f"{value}: {', '.join(labels) if len(labels) <= 4 else f'{len(labels)} groups'}" for value, labels in values)
+
+
+def _value_of(key: str) -> Callable[[RunRecord], str]:
+    return lambda run: json.dumps(run.config[key], default=str, ensure_ascii=False) if key in run.config else "not there"
+
+
+def _plain(name: str) -> Callable[[RunRecord], str]:
+    return lambda run: str(run.environment.get(name, NOT_TOLD))[:12]
+
+
+def _code(run: RunRecord) -> str:
+    return code_text(run) or NOT_TOLD
+
+
+def _libraries(run: RunRecord) -> str:
+    versions = run.environment.get("versions")
+    if not isinstance(versions, dict):
+        return NOT_TOLD
+    return ", ".join(f"{name} {version}" for name, version in versions.items() if name != "transformer-zoo")
+
+
+def _device(run: RunRecord) -> str:
+    device: Any = run.environment.get("device")
+    return str(device.get("name") or device.get("type")) if isinstance(device, dict) else NOT_TOLD
+
+
+FACTS: dict[str, Callable[[RunRecord], str]] = {
+    "library versions": _libraries,
+    "device": _device,
+    "number of threads": _plain("threads"),
+    "processes": _plain("world_size"),
+}
+"""What may differ between machines → how a run tells it."""

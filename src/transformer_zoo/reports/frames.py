@@ -1,0 +1,38 @@
+"""Runs as a pandas data frame: the rows of `runs.csv`, for those who go on in Python."""
+
+import io
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from transformer_zoo.experiments.results import find_runs, group_runs, study_of
+from transformer_zoo.reports.tables import runs_csv
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WORDS = ("run", "label", "status", "reason", "code")
+"""Columns that are text whatever they look like."""
+
+
+def load_runs(path: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> "pd.DataFrame":
+    """One row for every run at `path` (a run folder, a study, a folder of them, or several), also for those that failed or are missing.
+
+    Columns: `path`, `run`, `label` (the group: runs that differ in the seed alone share it), `seed`, `status`, `reason`, `code`; then every setting
+    that differs, sizes and costs (`parameters`, `flops`, `tokens`, `seconds`, `peak_memory_bytes` in bytes …), the final value of every metric, and
+    `best NAME` for the best it ever had. What is not known is NaN.
+
+    Raises:
+        RunNotFoundError: there is nothing at a path, or no run in it.
+    """
+    import pandas as pd
+
+    paths = [path] if isinstance(path, str | os.PathLike) else list(path)
+    runs = find_runs(Path(one) for one in paths)
+    study = study_of(runs)
+    groups = group_runs(runs, labelled=study is not None and not study.problem)
+    rows = runs_csv(runs, groups).replace("run,group,", "run,label,", 1)
+    frame = pd.read_csv(io.StringIO(rows), dtype=dict.fromkeys(WORDS, str), keep_default_na=False, na_values=[""])
+    frame.insert(0, "path", [str(run.path) for run in runs])
+    return frame.fillna({"reason": "", "code": ""})
