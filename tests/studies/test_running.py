@@ -154,7 +154,7 @@ def test_a_signal_reaches_all_jobs_which_save_and_the_study_goes_on(tmp_path: Pa
         return None
 
     launcher = FakeLauncher(2, end)
-    with pytest.raises(StoppedError, match="stopped by SIGTERM: 0 of 3 done, 3 waiting.*the same command goes on") as stopped:
+    with pytest.raises(StoppedError, match=r"stopped by SIGTERM: 0 of 3 done, 3 waiting.*the same command goes on") as stopped:
         start(study_of(tmp_path), launcher=launcher)
     assert stopped.value.stopped_exit_code == 143
     assert [task.stopped_by for task in launcher.tasks] == [signal.SIGTERM, signal.SIGTERM]
