@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -85,14 +86,21 @@ def test_every_command_explains_itself_with_examples(zoo: Zoo, name: str) -> Non
         assert "--debug" in told.out
 
 
-EXAMPLES = [(name, example) for name in ("train", "describe", "ablate") for example in COMMANDS[name].examples]
+EXAMPLES = [(name, example) for name in ("train", "describe") for example in COMMANDS[name].examples]
 
 
 @pytest.mark.parametrize(("name", "example"), EXAMPLES)
 def test_the_examples_compose(name: str, example: str) -> None:
-    words = [word for word in example.split()[1:] if not word.startswith("-") and word.partition("=")[0] not in {"seeds", "match", "study"}]
+    words = [word for word in example.split()[1:] if not word.startswith("-")]
     for job in compose.expand(words):
         compose.experiment(job)
+
+
+@pytest.mark.parametrize("example", COMMANDS["ablate"].examples)
+def test_the_examples_of_studies_are_planned(zoo: Zoo, example: str) -> None:
+    told = zoo(*shlex.split(example), "--plan", "--json")
+    assert told.code == 0, told.err
+    assert len(json.loads(told.out)["runs"]) > 1
 
 
 @pytest.mark.parametrize(
@@ -120,7 +128,7 @@ def test_the_examples_compose(name: str, example: str) -> None:
         (["generate", "run=nowhere", "prompt=a", "text=b"], 'generate: give one of prompt="…" to continue'),
         (["compare"], "compare: name the models, for example model=bert,gpt2"),
         (["compare", "model=bert", "seeds=0"], "seeds=0: expected a whole number at least 1"),
-        (["ablate", "tune=true"], "tune= is not available in this version"),
+        (["ablate", "tune=optimizer.lr"], "tune=optimizer.lr: say which values to try, optimizer.lr=1e-4,3e-4,1e-3"),
         (["ablate", "model=bert"], "ablate: name a setting and its values"),
         (["report"], "report: name run folders"),
         (["report", "nowhere"], "report: there is no run, study or folder 'nowhere'"),

@@ -120,7 +120,7 @@ def own_studies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "overrides: [model=bert, model/size=tiny, objective=mlm, objective.mask_share=1.0, objective.random_share=0.0, objective.keep_share=0.0]\n"
     )
     (folder / "models.yaml").write_text(
-        "values: {model: [bert, gpt2]}\noverrides: [model/size=tiny]\nvariants:\n  norm:\n    pre: [model/norm_placement=pre]\n"
+        "values: {model: [bert, gpt2]}\noverrides: [model/size=tiny, model.dropout=0.2]\nvariants:\n  norm:\n    pre: [model/norm_placement=pre]\n"
         "    post: {overrides: [model/norm_placement=post], phases: [[model/norm_placement=post, training.steps=3]]}\n"
     )
     return folder.parent
@@ -141,10 +141,12 @@ def test_a_study_has_terms_of_its_own(asked: list[dict[str, Any]], own_studies: 
 def test_compare_takes_the_contestants_of_a_study(asked: list[dict[str, Any]], own_studies: Path) -> None:
     assert main(["compare", "study=models", "--config-dir", str(own_studies)]) == 0
     assert asked[0]["factors"] == {"model": ["bert", "gpt2"]}
+    assert asked[0]["overrides"] == ["model/size=tiny", "model.dropout=0.2"], "a study's own factor clears none of its settings"
     assert asked[0]["variants"]["norm"]["post"].phases == [["model/norm_placement=post", "training.steps=3"]]
-    assert main(["compare", "study=models", "model=roberta,gpt2", "training.steps=9", "--config-dir", str(own_studies)]) == 0
+    assert main(["compare", "study=models", "model=roberta,gpt2", "training.tokens=9", "--config-dir", str(own_studies)]) == 0
     assert (asked[1]["factors"], asked[1]["models"]) == ({}, ["roberta", "gpt2"])
-    assert asked[1]["variants"]["norm"]["post"].phases == [["model/norm_placement=post"]], "what is typed wins in every phase"
+    assert asked[1]["overrides"] == ["model/size=tiny", "training.tokens=9"]
+    assert asked[1]["variants"]["norm"]["post"].phases == [["model/norm_placement=post"]], "what is typed wins in every phase, another budget too"
 
 
 def test_a_typed_choice_wins_over_a_study_s_settings(capsys: pytest.CaptureFixture[str]) -> None:
@@ -171,7 +173,6 @@ def test_a_typed_choice_wins_over_a_study_s_settings(capsys: pytest.CaptureFixtu
         (["ablate", "model.dropout=0.1,0.2", "count_embeddings=1"], "count_embeddings=1: expected true or false"),
         (["ablate", "model.dropout=0.1,0.2", "match=size"], "match=size: expected some of parameters"),
         (["ablate", "model.dropout=0.1,0.2", "model.dropout=0.3"], "model.dropout: several values are given, and one value as well"),
-        (["ablate", "tune=optimizer.lr"], "tune=optimizer.lr: say which values to try, optimizer.lr=1e-4,3e-4,1e-3, or which range to search"),
         (["ablate", "optimizer.lr=interval(1,0.1)", "samples=2"], "optimizer.lr=interval(1,0.1): a range goes from the smaller to the larger"),
         (["ablate", "model.dropout=0.1,0.2", "jobs=0"], "jobs=0: expected a whole number at least 1, the number of runs at once"),
         (["ablate", "model.dropout=0.1,0.2", "study_dir=nowhere", "--status"], "nowhere: no study was begun there"),

@@ -278,22 +278,30 @@ def test_phases_are_planned_checked_and_part_of_the_identity() -> None:
         ablate({}, shared, variants=variants, plan=True)
 
 
-def test_phases_are_held_to_the_same_total_and_not_made_equal() -> None:
+def test_contestants_with_phases_are_made_equal_in_what_all_phases_come_to() -> None:
     def price(config: ExperimentConfig) -> Costs:
-        return priced(7, steps=config.training.steps)
+        dear = config.objective.mask_ratio == 0.5  # type: ignore[attr-defined]
+        return replace(priced(7, steps=config.training.steps), forward=4.0 if dear else 1.0)
 
     shared = ["model=bert", "model/size=tiny", "objective=mlm", "training.steps=100"]
-    last = Variant(overrides=["training.steps=60"], phases=[["objective.mask_ratio=0.5", "training.steps=40"]])
-    given: dict[str, Any] = {"terms": Terms(match=["flops", "steps"]), "doors": Doors(price=price), "plan": True}
-    study = ablate({}, shared, variants={"recipe": {"one": Variant(overrides=["objective.mask_ratio=0.15"]), "two": last}}, **given)
-    assert [cell.config.training.steps for cell in study.cells] == [100, 60]
-    last.phases[0][1] = "training.steps=20"
+    last = Variant(overrides=["objective.mask_ratio=0.15", "training.steps=60"], phases=[["objective.mask_ratio=0.5", "training.steps=40"]])
+    variants = {
+        "recipe": {"one": Variant(overrides=["objective.mask_ratio=0.15"]), "two": last, "dear": Variant(overrides=["objective.mask_ratio=0.5"])}
+    }
+    given: dict[str, Any] = {"doors": Doors(price=price), "plan": True, "variants": variants}
+    study = ablate({}, shared, terms=Terms(match=["flops"]), **given)
+    assert [cell.config.training.steps for cell in study.cells] == [100, 43, 50], "300 operations: 43 · 3 + 29 · 6, and 50 · 6"
+    assert [word for word in study.cells[1].phases[0] if word.startswith("training.")] == ["training.steps=29"]
+    assert [one.costs is None for one in study.contestants] == [False, True, False]
+    assert study.contestants[2].overrides == ["objective.mask_ratio=0.5", "training.steps=50"]
     with pytest.raises(ConfigError) as caught:
-        ablate({}, shared, variants={"recipe": {"one": Variant(overrides=["objective.mask_ratio=0.15"]), "two": last}}, **given)
-    assert [problem.split(";")[0] for problem in caught.value.problems] == [
-        "match=flops: recipe=two has -20.0% FLOPs of recipe=one, all phases together",
-        "match=steps: recipe=two has -20.0% steps of recipe=one, all phases together",
+        ablate({}, shared, terms=Terms(match=["flops", "steps"]), **given)
+    assert [problem.split(":")[:2] for problem in caught.value.problems] == [
+        ["match=flops,steps", " recipe=two has -28.0% steps of recipe=one, all phases together"],
+        ["match=flops,steps", " recipe=dear has -50.0% steps of recipe=one, all phases together"],
     ]
+    with pytest.raises(ConfigError, match="match=seconds: runs with phases are made equal in flops, tokens, predicted_tokens, steps"):
+        ablate({}, shared, terms=Terms(match=["seconds"]), **given)
 
 
 def test_the_study_s_file_says_what_was_equal_and_how_to_repeat_it(tmp_path: Path) -> None:

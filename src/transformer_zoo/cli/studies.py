@@ -63,7 +63,7 @@ def _asked(arguments: Arguments, kind: str) -> dict[str, Any]:
     from transformer_zoo.experiments.compose import experiment, factors, spans
     from transformer_zoo.studies.declaring import yielding
     from transformer_zoo.studies.factors import Design
-    from transformer_zoo.studies.recipe import StudyRecipe, key_of, study_recipe
+    from transformer_zoo.studies.recipe import StudyRecipe, key_of, study_recipe, without
     from transformer_zoo.studies.study import Doors, Terms
     from transformer_zoo.studies.tuning import Tuning
 
@@ -92,20 +92,20 @@ def _asked(arguments: Arguments, kind: str) -> dict[str, Any]:
     both = [key for key in (*varied, *ranges) if key in map(key_of, fixed)]
     if both:
         raise ConfigError(*(f"{key}: several values are given, and one value as well; leave one of the two out" for key in both))
+    typed_keys = [*varied, *ranges]
     values, ranges = own_values | varied, own_ranges | ranges
     _check_tuned(tuned, values, ranges)
 
     def kept(overrides: list[str]) -> list[str]:
-        chosen = [*fixed, *(f"{key}=" for key in (*values, *ranges)), *(f"model={name}" for name in models[:1])]
+        chosen = [*fixed, *(f"{key}=" for key in typed_keys), *(f"model={name}" for name in models[:1])]
         gone = yielding(overrides, chosen, folders)
         for word in gone:
             logger.info("study=%s: %s gives way to what is typed", named, word)
         return [word for word in overrides if word not in gone]
 
-    exact = {key_of(word) for word in typed}
     variants = {
         name: {
-            variant: replace(made, overrides=_unless(exact, made.overrides), phases=[_unless(exact, phase) for phase in made.phases])
+            variant: replace(made, overrides=without(made.overrides, typed), phases=[without(phase, typed) for phase in made.phases])
             for variant, made in choices.items()
         }
         for name, choices in recipe.variants.items()
@@ -181,7 +181,7 @@ class _Given:
         settings = dict(word.removeprefix(CLUSTER).split("=", 1) for word in words if word.startswith(CLUSTER) and "=" in word)
         self._arguments.words = [word for word in words if not (word.startswith(CLUSTER) and "=" in word)]
         told = {"jobs": self.count("jobs", None), "launcher": self._arguments.take("launcher"), "on_change": self._arguments.take("on_change")}
-        found = {key: value for key, value in told.items() if value is not None}
+        found: dict[str, Any] = {key: value for key, value in told.items() if value is not None}
         found |= {"settings": settings} if settings else {}
         found |= {"config_dirs": self._arguments.config_dirs} if self._arguments.config_dirs else {}
         return found | ({"retry": True} if self._arguments.has("--retry") else {})
@@ -189,13 +189,6 @@ class _Given:
 
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.strip("[]").split(",") if name.strip()]
-
-
-def _unless(keys: set[str], words: Sequence[str]) -> list[str]:
-    """The words that set none of the keys."""
-    from transformer_zoo.studies.recipe import key_of
-
-    return [word for word in words if key_of(word) not in keys]
 
 
 def _ranges(values: Mapping[str, Sequence[str]]) -> tuple[dict[str, Any], dict[str, list[str]]]:

@@ -17,6 +17,8 @@ from transformer_zoo.experiments.results import STUDY_FILE, flatten, is_identity
 
 Compose = Callable[[Sequence[str]], ExperimentConfig]
 """Overrides → checked settings; `experiments.compose.experiment` is one."""
+Train = Callable[[ExperimentConfig, Sequence[str]], Any]
+"""Trains one run into `config.run_dir`; `experiments.run.train` is one."""
 
 
 @dataclass(kw_only=True)

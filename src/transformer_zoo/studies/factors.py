@@ -77,6 +77,11 @@ class Design:
     samples: int | None = None
     """Random search: how many combinations are drawn, without repeats and the same every time; None: all."""
 
+    @property
+    def varies(self) -> bool:
+        """Whether it has factors of its own."""
+        return bool(self.drops or self.spans)
+
 
 def combinations(values: Mapping[str, Sequence[str]], variants: Mapping[str, Mapping[str, Variant]], design: Design) -> list[Combination]:
     """The combinations of a study, in order.

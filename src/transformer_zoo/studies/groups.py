@@ -1,7 +1,7 @@
 """The groups of a study: runs that share everything but the seed. What they may differ in, and what is refused."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transformer_zoo.errors import ConfigError
@@ -21,6 +21,8 @@ class Group:
     contestant: Contestant
     common: Sequence[str]
     tuned: Sequence[str] = ()
+    steps: Sequence[int] = ()
+    """Of every phase, the last included, where they were made equal."""
 
     @property
     def label(self) -> str:
@@ -34,7 +36,14 @@ class Group:
     def phases(self) -> list[list[str]]:
         """Every phase before the last: its own words, what was made equal, what all share."""
         equal = [word for word in self.contestant.overrides if word not in self.one.words]
-        return [together([*phase, *without(equal, phase), *self.tuned], self.common) for phase in self.one.phases]
+        found = [together([*phase, *without(equal, phase), *self.tuned], self.common) for phase in self.one.phases]
+        return [together([f"training.steps={n}"], words) for n, words in zip(self.steps, found, strict=False)] if self.steps else found
+
+    def take_steps(self, steps: Sequence[int]) -> None:
+        """Gives every phase its number of steps, in the place of another budget."""
+        last = f"training.steps={steps[-1]}"
+        self.steps = steps
+        self.contestant = replace(self.contestant, overrides=[*without(self.contestant.overrides, [last]), last])
 
     def tune(self, tuner: Tuner) -> Tuned:
         if self.one.phases:

@@ -19,15 +19,14 @@ from typing import Any
 from transformer_zoo.errors import StoppedError, ZooError
 from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.experiments.results import FINAL_EVALUATION, RunRecord, read_run
-from transformer_zoo.studies.cells import Cell, Compose, quoted
+from transformer_zoo.studies.cells import Cell, Compose, Train, quoted
 from transformer_zoo.studies.measuring import Measurement, Measuring
+from transformer_zoo.studies.phases import train_phases
 from transformer_zoo.training.rundir import holder
 from transformer_zoo.training.signals import StopNow, StopRequested
 
 logger = logging.getLogger(__name__)
 
-Train = Callable[[ExperimentConfig, Sequence[str]], Any]
-"""Trains one run into `config.run_dir`; `experiments.run.train` is one."""
 
 UNEXPECTED = 1
 """Exit code of a run that failed for a reason that is not the user's."""
@@ -89,9 +88,7 @@ def make(cell: Cell, path: Path, title: str, train: Train, compose: Compose, mea
         logger.info("%s: %s", title, "training" if run.status == "missing" else "going on")
         overrides = [*cell.overrides, f"run_dir={quoted(str(path))}"]
         if cell.phases:
-            from transformer_zoo.studies.phases import train_phases
-
-            overrides += train_phases(cell, path, train, compose)
+            overrides += train_phases(cell.phases, path, train, compose)
         train(compose(overrides), overrides)
     with StopNow():
         measuring.measure(path)

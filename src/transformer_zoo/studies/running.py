@@ -18,9 +18,9 @@ from transformer_zoo.errors import ConfigError, StoppedError
 from transformer_zoo.experiments import plugins
 from transformer_zoo.experiments.results import read_run
 from transformer_zoo.reports.report import study_files
-from transformer_zoo.studies.cells import Cell, Compose, Study, write_plan
+from transformer_zoo.studies.cells import Cell, Compose, Study, Train, write_plan
 from transformer_zoo.studies.changes import ANSWERS, Fingerprint, changed, refusal
-from transformer_zoo.studies.jobs import UNEXPECTED, Job, Outcome, Train, guarded, is_finished, make
+from transformer_zoo.studies.jobs import UNEXPECTED, Job, Outcome, guarded, is_finished, make
 from transformer_zoo.studies.launching import Launcher, Task, launcher_of
 from transformer_zoo.studies.live import Live
 from transformer_zoo.studies.measuring import Measuring

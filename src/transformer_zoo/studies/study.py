@@ -19,14 +19,14 @@ from transformer_zoo.errors import ConfigError
 from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.experiments.hints import did_you_mean
 from transformer_zoo.studies import matching
-from transformer_zoo.studies.cells import Compose, Contestant, Study
+from transformer_zoo.studies.cells import Compose, Contestant, Study, Train
 from transformer_zoo.studies.costs import Price
 from transformer_zoo.studies.factors import Combination, Design, Level, combinations
 from transformer_zoo.studies.groups import Group, declared_keys, refuse, together
 from transformer_zoo.studies.measuring import Measure, Measurement, Measuring
-from transformer_zoo.studies.phased import check_totals
+from transformer_zoo.studies.phased import make_equal
 from transformer_zoo.studies.recipe import Variant, key_of
-from transformer_zoo.studies.running import Train, run
+from transformer_zoo.studies.running import run
 from transformer_zoo.studies.tuning import TrainTrial, Tuner, Tuning
 from transformer_zoo.training.rundir import hold, let_go
 
@@ -89,7 +89,8 @@ def compare(
     """
     if len(set(models)) < len(models) or not (models or factors or variants):
         raise ConfigError(f"model={','.join(models)}: name every model once, at least one")
-    chosen = combinations(factors or {}, variants or {}, design or Design()) if factors or variants or design else [Combination(chosen=())]
+    design = design or Design()
+    chosen = combinations(factors or {}, variants or {}, design) if factors or variants or design.varies else [Combination(chosen=())]
     first = [Level(label=name, levels={"model": name}, words=(f"model={name}",)) for name in models]
     crossed = [Combination(chosen=(level, *one.chosen)) for level in first for one in chosen] if first else chosen
     doors = _with(doors, train, compose, None)
@@ -116,8 +117,9 @@ def ablate(
 ) -> Study:
     """Train every combination of the settings in `factors` (key → values as typed) and of the `variants` (name → variant → overrides), or those that
     `design` picks, measure every finished run as `measurements` say, and tabulate; see `compare`."""
-    tuned_alone = tuning is not None and not (factors or variants or (design and (design.drops or design.spans)))
-    found = [Combination(chosen=())] if tuned_alone else combinations(factors, variants or {}, design or Design())
+    design = design or Design()
+    tuned_alone = tuning is not None and not (factors or variants or design.varies)
+    found = [Combination(chosen=())] if tuned_alone else combinations(factors, variants or {}, design)
     doors = _with(doors, train, compose, measure)
     return _study("ablate", found, overrides, terms or Terms(), tuning, measurements or {}, seeds, folder, command, plan, doors)
 
@@ -173,12 +175,15 @@ def _study(
     common = [*overrides, *_one_tokenizer(found, overrides, configs)]
     contestants = _contestants(kind, found, common, terms, compose, doors)
     groups = [Group(one=one, contestant=contestant, common=common) for one, contestant in zip(found, contestants, strict=True)]
+    budgets = [measure for measure in terms.match if measure != "parameters"]
+    if budgets and any(one.phases for one in found):
+        make_equal(groups, terms.baseline or found[0].label, budgets, compose, doors.price, terms.tolerance)
     cells = [group.cell(first + number, compose) for group in groups for number in range(seeds)]
     study = Study(
         folder=folder,
         kind=kind,
         cells=cells,
-        contestants=contestants,
+        contestants=[group.contestant for group in groups],
         declared=declared_keys(groups, cells, common, [*terms.declare, *(tuning.keys if tuning else ())], doors.config_dirs),
         matched=list(terms.match),
         tolerance=terms.tolerance,
@@ -188,9 +193,6 @@ def _study(
         tuned=[] if tuning is None else [tuning.document()],
     )
     refuse(study, compose)
-    budgets = [measure for measure in terms.match if measure != "parameters"]
-    if budgets and any(one.phases for one in found):
-        check_totals(cells, study.baseline, budgets, compose, doors.price, terms.tolerance)
     if plan:
         return study
     if tuning is not None:
