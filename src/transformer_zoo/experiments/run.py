@@ -27,7 +27,7 @@ from transformer_zoo.experiments.fine_tuning import fine_tuning
 from transformer_zoo.experiments.imported import is_imported
 from transformer_zoo.experiments.initial_weights import Start, open_start, start_from
 from transformer_zoo.experiments.loaded import LoadedModel, wants_of
-from transformer_zoo.experiments.results import ATTENTION_KERNELS, COMPILATION, FINAL_EVALUATION
+from transformer_zoo.experiments.results import ATTENTION_KERNELS, COMPILATION, FINAL_EVALUATION, STARTED_FROM
 from transformer_zoo.experiments.safety import masked
 from transformer_zoo.experiments.texts import OwnTexts
 from transformer_zoo.interop.families import FAMILIES
@@ -202,7 +202,9 @@ class _Experiment:
         torch.manual_seed(self.config.seed)
         model = assemble.build_model(self.config.model, self.data.vocabulary.size, self.objective.needs().heads)
         if start is not None:
-            start_from(model, start, settings=to_dict(self.config.model), tokenizer=self.data.tokenizer, part=self.config.init_part)
+            taken = start_from(model, start, settings=to_dict(self.config.model), tokenizer=self.data.tokenizer, part=self.config.init_part)
+            if self.world.is_main:
+                self.run.write_json(STARTED_FROM, asdict(taken))
         return model
 
     def _build_stream(self) -> TrainingStream:
