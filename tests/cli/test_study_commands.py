@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from transformer_zoo.cli.main import main
+from transformer_zoo.errors import DataError
+from transformer_zoo.studies import planning
 from transformer_zoo.studies import study as studies
 from transformer_zoo.studies.cells import Study
 from transformer_zoo.studies.study import Terms
@@ -197,3 +199,19 @@ def test_help_and_completion_know_the_new_words(capsys: pytest.CaptureFixture[st
         for start, whole in (("ba", "baseline="), ("tu", "tune="), ("jo", "jobs="), ("st", "study="), ("--dr", "--drop ")):
             assert main(["_complete", command, start]) == 0
             assert whole in capsys.readouterr().out.splitlines()
+
+
+def test_a_plan_tells_what_it_would_cost(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, priced_plans: dict[str, Any]) -> None:
+    words = ["ablate", *TINY, "model.dropout=0.1,0.2"]
+    assert planned(capsys, *words)["estimate"] == priced_plans
+    assert main([*words, "--plan"]) == 0
+    assert "about 1.5 min for 0 runs one after another (a guess)" in capsys.readouterr().out
+
+    def lost(*_: Any) -> None:
+        raise DataError("data.train: no such file")
+
+    monkeypatch.setattr(planning, "estimate", lost)
+    assert main([*words, "--plan"]) == 0
+    told = capsys.readouterr()
+    assert "no estimate of costs and time: data.train: no such file" in told.err
+    assert "model.dropout=0.1, seed 0: " in told.out

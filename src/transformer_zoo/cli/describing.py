@@ -24,8 +24,8 @@ def _head(found: Description) -> list[str]:
         f"which training layers  {', '.join(layers)}",
         f"parameters             {count.total:,}: body {count.body:,} (with pooler {count.body_and_pooler:,}), {count.embeddings:,} of them in "
         f"embeddings; vocabulary {found.vocabulary:,}",
-        f"operations             {_operations(each)} per token forward, {_operations(found.training_operations_per_token)} in training, at sequence length "
-        f"{found.sequence_length}",
+        f"operations             {_operations(each)} per token forward, {_operations(found.training_operations_per_token)} in training, at sequence "
+        f"length {found.sequence_length}",
     ]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from transformer_zoo.cli.arguments import Arguments
-from transformer_zoo.errors import ConfigError
+from transformer_zoo.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
 
@@ -230,11 +230,16 @@ def _finished(study: Any, arguments: Arguments) -> int:
         print("\n".join(commands(study)))
         return 0
     if arguments.has("--json"):
-        print(json.dumps(study.plan(), indent=2, ensure_ascii=False))
+        told = study.plan() | ({"estimate": _estimate(study, arguments)} if arguments.has("--plan") else {})
+        print(json.dumps(told, indent=2, ensure_ascii=False))
     elif arguments.has("--plan"):
+        from transformer_zoo.studies.planning import plan_table
+
+        found = _estimate(study, arguments)
+        if found is not None:
+            print("\n".join(plan_table(found)))
         for one in study.contestants:
-            if one.parameters is not None:
-                print(f"{one.name}: {one.parameters:,} parameters ({' '.join(one.overrides)})")
+            print(f"{one.name}: {' '.join(one.overrides)}")
         for search in study.tuned:
             print(f"tuning {', '.join(f'{key} over {_said(tried)}' for key, tried in search['keys'].items())}: {search['trials']} trials of each")
         for cell in study.cells:
@@ -244,6 +249,18 @@ def _finished(study: Any, arguments: Arguments) -> int:
         print(summary.read_text(encoding="utf-8") if summary.is_file() else study.folder)
         print(study.folder / "report.html")
     return int(study.exit_code)
+
+
+def _estimate(study: Any, arguments: Arguments) -> dict[str, Any] | None:
+    """What a plan would cost; None where its data is not there, which a warning says."""
+    from transformer_zoo.experiments.compose import experiment
+    from transformer_zoo.studies.planning import estimate
+
+    try:
+        return estimate(study, partial(experiment, config_dirs=arguments.config_dirs))
+    except DataError as error:
+        logger.warning("no estimate of costs and time: %s", error)
+        return None
 
 
 def _said(tried: Any) -> str:

@@ -97,8 +97,27 @@ class Costs:
         return (self.forward + self.backward) / self.tokens_per_step * tokens + self.optimizer * steps
 
 
-def costs_of(config: ExperimentConfig, data: DataModule) -> Costs:
-    """What training would cost on this data, which must have been opened for the experiment.
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """The first steps of a run as one view of its objective prepares them: the same for every model that reads the same."""
+
+    view: Objective
+    share: float
+    """Of the batches, that the view is given."""
+    steps: list[list[Example]]
+    """Micro-batches of each."""
+
+
+def sample(config: ExperimentConfig, data: DataModule) -> list[Sample]:
+    """What a run's first steps consist of."""
+    objective = assemble.build_objective(config.objective, data, data.vocabulary)
+    spread = objective.needs().progress
+    shares = zip(objective.views(), objective.shares_of_views(), strict=True)
+    return [Sample(view=view, share=share, steps=_sample(_stream(config, data, view), SAMPLED_STEPS, spread=spread)) for view, share in shares]
+
+
+def costs_of(config: ExperimentConfig, data: DataModule, samples: list[Sample] | None = None) -> Costs:
+    """What training would cost on this data, which must have been opened for the experiment. `samples` are those of `sample`, where they are at hand.
 
     Raises:
         ConfigError: objective and tokenizer, or batches and data, do not fit.
@@ -107,8 +126,7 @@ def costs_of(config: ExperimentConfig, data: DataModule) -> Costs:
     objective = assemble.build_objective(config.objective, data, data.vocabulary)
     heads = objective.needs().heads
     model = assemble.build_on_meta(config.model, data.vocabulary.size, heads).eval()
-    spread = objective.needs().progress
-    sampled = [(view, share, _sample(_stream(config, data, view), SAMPLED_STEPS, spread=spread)) for view, share in _views(objective)]
+    sampled = [(one.view, one.share, one.steps) for one in samples or sample(config, data)]
     try:
         counted = _mean([(share, _operations(model, steps)) for view, share, steps in sampled])
     except RuntimeError as error:
@@ -143,11 +161,6 @@ def size_of(config: ExperimentConfig, data: DataModule, *, embeddings: bool = Tr
 
 
 # --- what a step consists of ------------------------------------------------------------------------------------------------------------
-
-
-def _views(objective: Objective) -> list[tuple[Objective, float]]:
-    """What batches are given to, by how often: of objectives that take turns each by its share, not by who drew the first batches."""
-    return list(zip(objective.views(), objective.shares_of_views(), strict=True))
 
 
 def _stream(config: ExperimentConfig, data: DataModule, objective: Objective) -> TrainingStream:

@@ -85,9 +85,9 @@ def open_start(source: Path) -> Start:
 
 
 def start_from(model: Model, start: Start, *, settings: Mapping[str, Any], tokenizer: Tokenizer, part: str | None = None) -> Taken:
-    """Gives a model the weights of `start` as far as they have the same names; logs and returns what was taken and what was not. A pooler stands under any
-    head; rows of tokens that the same tokenizer does not have are left out. `settings` are the model's own, as plain data. `part` takes the weights
-    under one name alone, such as the `discriminator` of a model made of two.
+    """Gives a model the weights of `start` as far as they have the same names; logs and returns what was taken and what was not. A pooler stands
+    under any head; rows of tokens that the same tokenizer does not have are left out. `settings` are the model's own, as plain data. `part`
+    takes the weights under one name alone, such as the `discriminator` of a model made of two.
 
     Raises:
         CheckpointError: the weights cannot be read, none fits, or one of them has another shape.

@@ -100,8 +100,8 @@ def count_forward(model: Model, inputs: Inputs) -> dict[str, float]:
 
 
 def count_step(model: Model, inputs: Inputs) -> Operations:
-    """Of one forward and the backward pass from all heads, which are what an objective scores. Scores over the vocabulary count by their products: one
-    forward, one each for the gradients of the hidden states and of the matrix. Gradients stay on the model.
+    """Of one forward and the backward pass from all heads, which are what an objective scores. Scores over the vocabulary count by their products:
+    one forward, one each for the gradients of the hidden states and of the matrix. Gradients stay on the model.
 
     Raises:
         RuntimeError: the model has no memory, and what it computes depends on values of the batch (see NO_VALUES).
@@ -133,6 +133,8 @@ def _scores(scores: VocabularyScores) -> float:
 
 
 def _of_onednn(x: Any, weight: Any, *_: Any, out_val: Any) -> float:
+    """`out_val` is what a counter's formulas are told besides."""
+    del out_val
     return 2.0 * x.numel() * weight.shape[0]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from transformer_zoo.data.module import DataModule
 from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.experiments.convert import to_dict
-from transformer_zoo.experiments.costs import Costs, PartCost, costs_of, size_of
+from transformer_zoo.experiments.costs import Costs, PartCost, Sample, costs_of, sample, size_of
 
 __all__ = ["Costs", "OpenData", "PartCost", "Price", "Pricer", "pricer", "size_of"]
 
@@ -20,9 +20,14 @@ class Pricer:
 
     def __init__(self) -> None:
         self._opened: dict[str, DataModule] = {}
+        self._samples: dict[str, list[Sample]] = {}
 
     def __call__(self, config: ExperimentConfig) -> Costs:
-        return costs_of(config, self.open(config))
+        data = self.open(config)
+        key = json.dumps([to_dict(part) for part in (config.data, config.tokenizer, config.objective, config.training)] + [config.seed], default=str)
+        if key not in self._samples:
+            self._samples[key] = sample(config, data)
+        return costs_of(config, data, self._samples[key])
 
     def size(self, config: ExperimentConfig, *, embeddings: bool) -> int:
         """Parameters alone, which takes no counting of operations."""

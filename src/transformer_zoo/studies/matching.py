@@ -25,7 +25,7 @@ _RATES: dict[str, Callable[[Costs], float]] = {
     "flops": lambda costs: costs.flops_per_step,
     "tokens": lambda costs: costs.tokens_per_step,
     "predicted_tokens": lambda costs: costs.predicted_per_step,
-    "steps": lambda costs: 1.0,
+    "steps": lambda _: 1.0,
 }
 """What one step adds, of everything that steps add up to."""
 
@@ -60,15 +60,16 @@ def match(
         costs=costs,
         common=list(common),
         measures=tuple(measures),
-        compose=compose,
         price=price,
         count_embeddings=count_embeddings,
         tolerance=tolerance,
     )
-    priced = [(one, price(compose(_words(one, common)))) for one in others]
-    for one, own in priced:  # all that cannot be, before anything is sought
-        work.check_together(one.name, own, work.unsized)
-    return [replace(first, parameters=costs.parameters, costs=costs), *(work.equal(one, own) for one, own in priced)]
+    configs = [compose(_words(one, common)) for one in others]
+    if work.unsized:  # all that cannot be, before anything is sought
+        for one, config in zip(others, configs, strict=True):
+            work.check_together(one.name, price(config), work.unsized)
+    made = [work.equal(one, config) for one, config in zip(others, configs, strict=True)]
+    return [replace(first, parameters=costs.parameters, costs=costs), *made]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +81,6 @@ class _Match:
     costs: Costs
     common: list[str]
     measures: tuple[str, ...]
-    compose: Compose
     price: Price
     count_embeddings: bool
     tolerance: float
@@ -119,18 +119,27 @@ class _Match:
         if steps and max(steps.values()) / min(steps.values()) - 1 > self.tolerance:
             told = " and ".join(f"equal {measure} {_number(n)} steps" for measure, n in steps.items())
             raise ConfigError(
-                f"match={','.join(self.measures)} cannot hold for {name}: {told}, since its steps hold other amounts than those of {self.first}: leave "
-                f"out one of {', '.join(steps)}, or raise tolerance={self.tolerance:g}"
+                f"match={','.join(self.measures)} cannot hold for {name}: {told}, since its steps hold other amounts than those of {self.first}: "
+                f"leave out one of {', '.join(steps)}, or raise tolerance={self.tolerance:g}"
             )
 
-    def equal(self, one: Contestant, costs: Costs) -> Contestant:
-        """The contestant with what makes it equal."""
-        sized = self._sized(one, costs)
-        if sized is not one:
-            costs = self.price(self.compose(_words(sized, self.common)))
+    def equal(self, one: Contestant, config: ExperimentConfig) -> Contestant:
+        """The contestant with what makes it equal, and what it costs then."""
+        values = self._size(one, config)
+        costs = self.price(replace(config, model=sizing.apply(config.model, values)))
         self.check_together(one.name, costs, self.budgets)
-        made = replace(sized, overrides=[*sized.overrides, *self._budget(sized, costs)])
-        return replace(made, parameters=costs.parameters, costs=self._checked(one.name, self.price(self.compose(_words(made, self.common)))))
+        words = [f"model.{path}={value}" for path, value in values.items()]
+        seconds = self.config.training.seconds
+        if "seconds" in self.measures and config.training.seconds != seconds:
+            words += _only("seconds", f"{seconds:g}", config.training)
+            costs = replace(costs, steps=None)
+        if self.budgets:
+            wanted = [self._steps_for(measure, costs) for measure in self.budgets]
+            steps = max(1, round((max(wanted) + min(wanted)) / 2))
+            words += [] if costs.steps == steps else _only("steps", str(steps), config.training)
+            costs = replace(costs, steps=float(steps))
+            self._check_steps(one.name, costs)
+        return replace(one, overrides=[*one.overrides, *words], parameters=costs.parameters, costs=costs)
 
     def _steps_for(self, measure: str, costs: Costs) -> float:
         """Steps after which a contestant has as much of something as the first one at its end."""
@@ -139,19 +148,18 @@ class _Match:
 
     # --- size ------------------------------------------------------------------------------------------------------------------------
 
-    def _sized(self, one: Contestant, costs: Costs) -> Contestant:
-        """The contestant in the size that is wanted; itself where it has it."""
+    def _size(self, one: Contestant, config: ExperimentConfig) -> sizing.Values:
+        """The settings of size that differ from the contestant's own; none where it has the size that is wanted."""
         if self.sizes is None:
-            return one
-        config = self.compose(_words(one, self.common))
+            return {}
         measured = self._measured(config)
         if self.sizes == "parameters":
             wanted = self._measured(self.config)(self.config.model)
         else:  # the other budget says how many steps there are
-            wanted = (self.costs.flops or 0.0) / self._steps_for(self.unsized[0], costs)
+            wanted = (self.costs.flops or 0.0) / self._steps_for(self.unsized[0], self.price(config))
         reached, near = measured(config.model), self.tolerance / 2
         if abs(reached / wanted - 1) <= near:
-            return one
+            return {}
         if not sizing.has_size(config.model):
             raise ConfigError(f"match={self.sizes}: {one.name} has no d_model, n_layers, n_heads and d_ff to fit: leave {self.sizes} out")
         pinned = self._pinned(one)
@@ -161,10 +169,10 @@ class _Match:
             what = "parameters" if self.sizes == "parameters" else "operations a step"
             raise ConfigError(
                 f"match={','.join(self.measures)}: {one.name} comes to {_number(found.reached)} {what} at the closest, {self.first} has "
-                f"{_number(wanted)} ({found.reached / wanted - 1:+.1%}, allowed {near:.1%}): choose sizes that are nearer each other{typed}, or raise "
-                f"tolerance={self.tolerance:g}"
+                f"{_number(wanted)} ({found.reached / wanted - 1:+.1%}, allowed {near:.1%}): choose sizes that are nearer each other{typed}, or "
+                f"raise tolerance={self.tolerance:g}"
             )
-        return replace(one, overrides=[*one.overrides, *(f"model.{path}={value}" for path, value in found.values.items())])
+        return found.values
 
     def _measured(self, config: ExperimentConfig) -> Callable[[ModelConfig], float]:
         """What size makes equal, of any model in the place of the one that is set."""
@@ -185,31 +193,16 @@ class _Match:
         typed = {key_of(word) for word in [*self.common, *one.overrides]}
         return {name for name in sizing.NAMES if f"model.{name}" in typed}
 
-    # --- budget ----------------------------------------------------------------------------------------------------------------------
-
-    def _budget(self, one: Contestant, costs: Costs) -> list[str]:
-        """Overrides of the budget, where there is one to make equal."""
-        training = self.compose(_words(one, self.common)).training
-        if "seconds" in self.measures:
-            seconds = self.config.training.seconds
-            return [] if training.seconds == seconds else _only("seconds", f"{seconds:g}", training)
-        if not self.budgets:
-            return []
-        wanted = [self._steps_for(measure, costs) for measure in self.budgets]
-        steps = max(1, round((max(wanted) + min(wanted)) / 2))
-        return [] if costs.steps == steps else _only("steps", str(steps), training)
-
-    def _checked(self, name: str, costs: Costs) -> Costs:
+    def _check_steps(self, name: str, costs: Costs) -> None:
         """Refuses a budget that cannot be cut finely enough."""
         for measure in self.budgets:
             assert costs.steps is not None
             off = costs.steps / self._steps_for(measure, costs) - 1
             if abs(off) > self.tolerance:
                 raise ConfigError(
-                    f"match={','.join(self.measures)}: {name} comes to {off:+.1%} of the {measure} of {self.first} with {costs.steps:.0f} whole steps, "
-                    f"more than tolerance={self.tolerance:g} allows: give a larger budget, or smaller batches"
+                    f"match={','.join(self.measures)}: {name} comes to {off:+.1%} of the {measure} of {self.first} with {costs.steps:.0f} whole "
+                    f"steps, more than tolerance={self.tolerance:g} allows: give a larger budget, or smaller batches"
                 )
-        return costs
 
 
 def _check(measures: Sequence[str]) -> None:
@@ -219,8 +212,8 @@ def _check(measures: Sequence[str]) -> None:
     others = [measure for measure in measures if measure in _RATES]
     if "seconds" in measures and others:
         raise ConfigError(
-            f"match={','.join(measures)}: seconds leaves it to the clock how many steps there are, so that {' and '.join(others)} cannot be equal too: "
-            f"leave out seconds, or {' and '.join(others)}"
+            f"match={','.join(measures)}: seconds leaves it to the clock how many steps there are, so that {' and '.join(others)} cannot be equal "
+            f"too: leave out seconds, or {' and '.join(others)}"
         )
 
 

@@ -6,7 +6,7 @@ come close either, or the width is fixed, the depth moves.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -22,6 +22,8 @@ WIDTH, DEPTH, HEADS, INNER = "d_model", "n_layers", "n_heads", "d_ff"
 NAMES = (WIDTH, DEPTH, HEADS, INNER)
 STEP = 8
 """Of d_ff."""
+FAR = 16
+"""Steps of d_ff over which its weight is measured."""
 STRETCH = 2.0
 """Heads become at most so many times wider or narrower."""
 SQUEEZE = 1.5
@@ -44,69 +46,68 @@ def has_size(model: ModelConfig) -> bool:
     return all(hasattr(model, name) for name in (WIDTH, DEPTH, HEADS, INNER))
 
 
-def size_to(model: ModelConfig, wanted: float, measured: Measured, *, pinned: Iterable[str] = (), near: float) -> Sized:
+def size_to(model: Any, wanted: float, measured: Measured, *, pinned: Iterable[str] = (), near: float) -> Sized:
     """The first size, in the order above, that comes within the share `near` of what is wanted; the closest where none does. `pinned` are the names
     of settings that must stay."""
     fixed, best = frozenset(pinned), None
-    for plan in _plans(model, fixed):
-        found = _fit(model, wanted, measured, plan, movable=INNER not in fixed)
-        if found is None:
-            continue
-        if _off(found.reached, wanted) <= near and _in_proportion(model, found.values):
-            return found
-        if best is None or _badness(model, found, wanted, near) < _badness(model, best, wanted, near):
-            best = found
+    for depth in _depths(model, DEPTH in fixed):
+        heads: int | None = None
+        while True:
+            found = _fit(model, wanted, measured, _Plan(depth=depth, heads=heads), fixed)
+            if found is not None and _off(found.reached, wanted) <= near and _stretch(model, found.values) <= STRETCH:
+                return found
+            if found is not None and (best is None or _badness(model, found, wanted, near) < _badness(model, best, wanted, near)):
+                best = found
+            if found is None or heads is not None or WIDTH not in found.values or not _heads_may_follow(model, fixed):
+                break
+            heads = max(1, round(found.values[WIDTH] * model.n_heads / model.d_model))
+            if heads == model.n_heads:
+                break
     return best or Sized(values={}, reached=measured(model))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Plan:
-    """What moves: the width in units, with the heads or without; at a depth."""
+    """Of what the width is sought."""
 
-    unit: int
-    """Of the width; 0: it stays."""
-    heads_follow: bool
     depth: float
     """Times the recipe's."""
+    heads: int | None
+    """None: the recipe's."""
 
 
-def _plans(model: Any, fixed: frozenset[str]) -> Iterator[_Plan]:
-    heads = math.lcm(*_all(model, HEADS).values())
+def _depths(model: Any, fixed: bool) -> list[float]:
+    """Factors of the depth, the nearest first."""
+    n = model.n_layers
+    others = sorted((k for k in range(1, 4 * n + 1) if k != n), key=lambda k: abs(math.log(k / n)))
+    return [1.0] if fixed else [1.0, *(k / n for k in others[:DEPTHS]), *(factor for factor in (0.25, 4.0) if n * factor >= 1)]
+
+
+def _heads_may_follow(model: Any, fixed: frozenset[str]) -> bool:
+    """Whether nothing else hangs on the number of heads."""
     ties = getattr(model.attention, "head_width", None) or getattr(model.attention, "n_kv_heads", None)
-    width = model.d_model // model.n_heads
-    scalable = HEADS not in fixed and not ties and not model.d_model % model.n_heads and len(set(_all(model, HEADS).values())) == 1
-    depths = [1.0]
-    if DEPTH not in fixed:
-        n = model.n_layers
-        others = sorted((k for k in range(1, 4 * n + 1) if k != n), key=lambda k: abs(math.log(k / n)))
-        depths += [k / n for k in others[:DEPTHS]] + [factor for factor in (0.25, 1 / 3, 0.5, 2.0, 3.0, 4.0) if n * factor >= 1]
-    for depth in dict.fromkeys(depths):
-        if WIDTH in fixed:
-            yield _Plan(0, False, depth)
-            continue
-        yield _Plan(2 * heads, False, depth)
-        if scalable:
-            yield _Plan(width, True, depth)
+    return HEADS not in fixed and not ties and len(set(_all(model, HEADS).values())) == 1
 
 
-def _fit(model: Any, wanted: float, measured: Measured, plan: _Plan, *, movable: bool) -> Sized | None:
+def _fit(model: Any, wanted: float, measured: Measured, plan: _Plan, fixed: frozenset[str]) -> Sized | None:
     """The size closest to what is wanted that a plan allows."""
+    movable = INNER not in fixed
     base = {path: max(1, round(n * plan.depth)) for path, n in _all(model, DEPTH).items()}
+    base |= {} if plan.heads is None else dict.fromkeys(_all(model, HEADS), plan.heads)
+    unit = 2 * (plan.heads or math.lcm(*_all(model, HEADS).values()))
 
     def at(units: int) -> Values:
-        if not plan.unit:
+        if WIDTH in fixed:
             return base
-        width = units * plan.unit
-        values = base | {WIDTH: width}
-        if movable:
-            values |= {path: max(STEP, STEP * round(n * width / model.d_model / STEP)) for path, n in _all(model, INNER).items()}
-        return values | (dict.fromkeys(_all(model, HEADS), units) if plan.heads_follow else {})
+        width = units * unit
+        inner = {path: max(STEP, STEP * round(n * width / model.d_model / STEP)) for path, n in _all(model, INNER).items()}
+        return base | {WIDTH: width} | (inner if movable else {})
 
     @cache
     def reach(units: int) -> float:
         return _reach(model, at(units), measured)
 
-    chosen = [1] if not plan.unit else _around(reach, wanted, max(1, round(model.d_model / plan.unit)))
+    chosen = [1] if WIDTH in fixed else _around(reach, wanted, max(1, round(model.d_model / unit)))
     found = [fitted for units in chosen if (fitted := _with_inner(model, at(units), wanted, measured, movable=movable)) is not None]
     return min(found, key=lambda one: _off(one.reached, wanted), default=None)
 
@@ -127,7 +128,7 @@ def _around(reach: Callable[[int], float], wanted: float, guess: int) -> list[in
 
 
 def _with_inner(model: Any, values: Values, wanted: float, measured: Measured, *, movable: bool) -> Sized | None:
-    """These sizes with d_ff moved in steps of 8, all sides alike, to where what is measured, which is linear in it, comes closest."""
+    """These sizes with d_ff moved in steps of 8, all sides in proportion, to where what is measured, which is linear in it, comes closest."""
     if _problems(model, values):
         return None
     reached = _reach(model, values, measured)
@@ -137,11 +138,10 @@ def _with_inner(model: Any, values: Values, wanted: float, measured: Measured, *
     inner = {path: values.get(path, n) for path, n in _all(model, INNER).items()}
 
     def moved(steps: int) -> Values:
-        return values | {path: n + STEP * steps for path, n in inner.items()}
+        return values | {path: n + STEP * round(steps * n / inner[INNER]) for path, n in inner.items()}
 
-    slope = _reach(model, moved(1), measured) - reached
-    smallest = min(inner.values())
-    least, most = -math.floor(smallest * (1 - 1 / SQUEEZE) / STEP), math.floor(smallest * (SQUEEZE - 1) / STEP)
+    slope = (_reach(model, moved(FAR), measured) - reached) / FAR
+    least, most = -math.floor(inner[INNER] * (1 - 1 / SQUEEZE) / STEP), math.floor(inner[INNER] * (SQUEEZE - 1) / STEP)
     steps = max(least, min(most, round((wanted - reached) / slope))) if slope else 0
     if not steps:
         return best
@@ -157,10 +157,6 @@ def _badness(model: Any, found: Sized, wanted: float, near: float) -> tuple[bool
 
 def _off(reached: float, wanted: float) -> float:
     return abs(reached / wanted - 1)
-
-
-def _in_proportion(model: Any, values: Values) -> bool:
-    return _stretch(model, values) <= STRETCH
 
 
 def _stretch(model: Any, values: Values) -> float:

@@ -1,0 +1,106 @@
+"""What was asked to be equal is equal within the tolerance, and what cannot be is told."""
+
+import itertools
+from functools import cache
+from typing import Any
+
+import pytest
+
+from transformer_zoo.errors import ConfigError
+from transformer_zoo.experiments import compose
+from transformer_zoo.experiments.config import ExperimentConfig
+from transformer_zoo.studies.cells import Contestant
+from transformer_zoo.studies.costs import Costs, Pricer
+from transformer_zoo.studies.matching import match
+from transformer_zoo.studies.recipe import without
+
+COMMON = ["model/size=mini", "data=pocket", "data.sequence_length=32", "tokenizer=wordpiece", "training.batch_size=8", "training.steps=2000"]
+PRICE = Pricer()
+
+
+@cache
+def experiment(words: tuple[str, ...]) -> ExperimentConfig:
+    return compose.experiment(words)
+
+
+def matched(names: str, *measures: str, common: tuple[str, ...] = (), **options: Any) -> list[Contestant]:
+    contestants = [Contestant(name=name, overrides=[f"model={name}"]) for name in names.split()]
+    common = (*without(COMMON, common), *common)
+    return match(contestants, common, measures, compose=lambda words: experiment(tuple(words)), price=PRICE, **options)
+
+
+def costs(found: list[Contestant]) -> list[Costs]:
+    """Of the overrides themselves, priced anew."""
+    for one in found:
+        fresh = PRICE(experiment((*one.overrides, *without(COMMON, one.overrides))))
+        assert one.costs == fresh
+    return [one.costs for one in found if one.costs is not None]
+
+
+def spread(numbers: list[float]) -> float:
+    return max(numbers) / min(numbers) - 1
+
+
+def test_all_shapes_come_to_the_same_parameters_and_operations() -> None:
+    found = costs(matched("bert gpt2 t5 bart albert electra", "parameters", "flops"))
+    assert spread([one.parameters for one in found]) < 0.02
+    assert spread([one.flops or 0 for one in found]) < 0.02
+
+
+def test_embeddings_are_counted_or_not() -> None:
+    plain, counted = costs(matched("bert bart", "parameters", count_embeddings=False)), costs(matched("bert bart", "parameters"))
+    assert spread([one.parameters - one.parameters_embedding for one in plain]) < 0.02
+    assert spread([one.parameters for one in counted]) < 0.02
+    assert plain[1].parameters != counted[1].parameters
+
+
+@pytest.mark.parametrize("measure", ["flops", "tokens", "predicted_tokens", "steps"])
+def test_a_budget_is_made_equal_and_sizes_stay(measure: str) -> None:
+    found = matched("bert gpt2 bart", measure)
+    assert spread([getattr(one, measure) for one in costs(found)]) < 0.02
+    assert not any(word.startswith("model.") for one in found for word in one.overrides)
+
+
+def test_operations_and_another_budget_are_made_equal_by_size() -> None:
+    found = matched("bert gpt2", "flops", "tokens")
+    first, second = costs(found)
+    assert spread([first.flops or 0, second.flops or 0]) < 0.02
+    assert spread([first.tokens or 0, second.tokens or 0]) < 0.02
+    assert any(word.startswith("model.d_") for word in found[1].overrides)
+
+
+def test_seconds_give_all_the_same_clock_and_take_the_place_of_another_budget() -> None:
+    contestants = [
+        Contestant(name="a", overrides=["model=bert", "training.seconds=60"]),
+        Contestant(name="b", overrides=["model=gpt2", "training.tokens=5000"]),
+    ]
+    found = match(contestants, without(COMMON, ["training.steps=1"]), ["seconds"], compose=lambda words: experiment(tuple(words)), price=PRICE)
+    assert found[1].overrides[2:] == ["training.seconds=60", "training.tokens=null"]
+    assert [one.costs.steps for one in found if one.costs] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("names", "measures", "common", "message"),
+    [
+        ("bert gpt2", "tokens steps", (), "match=tokens,steps cannot hold for gpt2: equal tokens"),
+        ("bert gpt2", "seconds steps", (), "match=seconds,steps: seconds leaves it to the clock"),
+        ("bert gpt2", "seconds", (), "match=seconds needs a budget in seconds, and bert has training.steps=2000: give training.seconds"),
+        ("bert gpt2", "flops", ("training.seconds=9",), "match=flops: training.seconds=9 leaves it to the clock"),
+        ("bert gpt2", "token", (), "match=token: expected some of parameters, .*did you mean"),
+        ("bert gpt2", "predicted_tokens", ("training.steps=4",), "with 1 whole steps, more than tolerance=0.02 allows: give a larger budget"),
+        (
+            "bert albert",
+            "parameters",
+            ("model.d_model=256", "model.n_layers=4", "model.d_ff=1024"),
+            r"albert comes to [\d,]+ parameters at the closest, bert has [\d,]+ \(-\d\d\.\d%, allowed 1\.0%\): .*free model.d_ff or model.d_model or",
+        ),
+    ],
+)
+def test_what_cannot_be_made_equal_is_told(names: str, measures: str, common: tuple[str, ...], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        matched(names, *measures.split(), common=common)
+
+
+def test_any_two_agree_not_only_each_with_the_first() -> None:
+    found = costs(matched("gpt2 bert modernbert llama", "parameters", tolerance=0.01))
+    assert all(spread([a.parameters, b.parameters]) < 0.01 for a, b in itertools.combinations(found, 2))
