@@ -13,15 +13,13 @@ from transformer_zoo.reports.comparing import baseline_of, compare, comparisons_
 from transformer_zoo.reports.continuations import BITS, by_group, continuation_chart, continuation_md
 from transformer_zoo.reports.lengths import by_group as lengths_of
 from transformer_zoo.reports.lengths import lengths_chart, lengths_md
-from transformer_zoo.reports.rows import scores
 from transformer_zoo.reports.svg import Interval, dot_chart, figure
 from transformer_zoo.reports.tables import heading, md, runs_csv, size_text, spread_text
 
 ROOT = Path(__file__).parents[1]
 NAMES = ("architectures", "architectures_books", "positions", "positions_books", "paired", "paired_books")
 COSTS = ("parameters", "flops", "tokens", "predicted_tokens", "seconds")
-LOSSES = ("loss", "perplexity")
-"""Last words of metrics that get no picture of their own: what they mean differs between objectives."""
+MOST_PANELS = 4
 
 
 def main(studies: Sequence[Path], root: Path = ROOT) -> None:
@@ -76,13 +74,9 @@ def section(name: str, record: StudyRecord, groups: Sequence[Group]) -> str:
         f"![{name}](figures/comparison_{name}.svg)",
     ]
     compared = compare(finished, baseline=baseline_of(finished, record))
-    parts = [continuation_md(finished), lengths_md(finished), comparisons_md(compared, finished)]
-    return (
-        "\n".join(told)
-        + "\n"
-        + "".join(part.replace("\n## ", "\n#### ") for part in parts)
-        + f"\nEvery run: `benchmarks/results/study_{name}.csv`.\n"
-    )
+    parts = "".join([continuation_md(finished), lengths_md(finished), comparisons_md(compared, finished)])
+    kept = f"Every run: `benchmarks/results/study_{name}.csv`."
+    return "\n".join(told) + "\n" + parts.replace("\n## ", "\n#### ") + f"\n{kept}\n"
 
 
 def table(groups: Sequence[Group]) -> list[str]:
@@ -97,18 +91,15 @@ def table(groups: Sequence[Group]) -> list[str]:
 
 
 def drawn(groups: Sequence[Group]) -> str:
-    """The rest of a text with the best possible value, longer windows, and every score: what of them was measured."""
+    """The rest of a text with the best possible value, longer windows, and the scores that mean the same in all groups, measurements first."""
     finished = [group for group in groups if group.finished]
-    panels = []
-    if by_group(finished, BITS):
-        panels.append(("bits per byte, from left to right ↓", continuation_chart(finished)))
-    if lengths_of(finished):
-        panels.append(("nats per token in longer windows ↓", lengths_chart(finished)))
-    common = meaningful(finished)
-    for name in scores(finished):
-        if name in common and name.rpartition("/")[2] not in LOSSES and "_loss" not in name and not name.endswith(BITS):
-            panels.append((heading(name), scored(finished, name)))
-    return figure(panels or [(heading(name), scored(finished, name)) for name in scores(finished)[:1]], [group.label for group in finished])
+    panels = [("bits per byte, from left to right ↓", continuation_chart(finished))] if by_group(finished, BITS) else []
+    panels += [("nats per token in longer windows ↓", lengths_chart(finished))] if lengths_of(finished) else []
+    measured = {name for group in finished for run in group.finished for name in run.measured_scores()}
+    names = [name for name in meaningful(finished) if "continuation_" not in name and "lengths_" not in name and not name.endswith("perplexity")]
+    names.sort(key=lambda name: name not in measured)
+    panels += [(heading(name), scored(finished, name)) for name in names]
+    return figure(panels[:MOST_PANELS], [group.label for group in finished])
 
 
 def scored(groups: Sequence[Group], metric: str) -> str:
