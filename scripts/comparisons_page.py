@@ -1,95 +1,115 @@
-"""Writes studies into docs/comparisons.md, with their figures: `python scripts/comparisons_page.py STUDY …`, folders that
-`transformer-zoo ablate study=NAME study_dir=NAME` made; the folder's name says which part of the page is written anew."""
+"""Writes studies into docs/comparisons.md, with their figures and results: `python scripts/comparisons_page.py STUDY …`, folders that
+`transformer-zoo ablate study=architectures` (positions, paired, or one of them on books) made.
+
+The text around the marks stays; between the marks of a study everything is written anew from its folder.
+"""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from transformer_zoo.experiments.results import Group, find_runs, group_runs, study_of
-from transformer_zoo.reports.comparing import baseline_of, compare, sentences
-from transformer_zoo.reports.fairness import fairness
+from transformer_zoo.experiments.results import Group, StudyRecord, find_runs, group_runs, mean_and_deviation, read_study
+from transformer_zoo.reports.comparing import baseline_of, compare, comparisons_md, meaningful
+from transformer_zoo.reports.continuations import BITS, by_group, continuation_chart, continuation_md
+from transformer_zoo.reports.lengths import by_group as lengths_of
 from transformer_zoo.reports.lengths import lengths_chart, lengths_md
-from transformer_zoo.reports.rows import scores, summarise
 from transformer_zoo.reports.svg import Interval, dot_chart, figure
-from transformer_zoo.reports.tables import cell_text, heading, runs_csv, size_text
+from transformer_zoo.reports.tables import heading, md, runs_csv, size_text, spread_text
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "comparisons.md"
-FIGURES = ROOT / "docs" / "figures"
-RESULTS = ROOT / "benchmarks" / "results"
-SHOWN = 4
-"""Panels of a figure, at most."""
+NAMES = ("architectures", "architectures_books", "positions", "positions_books", "paired", "paired_books")
+COSTS = ("parameters", "flops", "tokens", "predicted_tokens", "seconds")
+MOST_PANELS = 4
 
 
-def main(studies: list[Path]) -> None:
+def main(studies: Sequence[Path], root: Path = ROOT) -> None:
+    page = root / "docs" / "comparisons.md"
+    text = page.read_text(encoding="utf-8")
     for study in studies:
-        name, groups = study.resolve().name, group_runs(find_runs([study]), labelled=True)
+        record = read_study(study)
+        if record is None:
+            raise SystemExit(f"{study}: this is no study (it has no study.yaml)")
+        name = name_of(record)
+        groups = group_runs(find_runs([study]), labelled=True)
+        if not any(group.finished for group in groups):
+            raise SystemExit(f"{study}: no run is finished")
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-        text = PAGE.read_text(encoding="utf-8")
         if begin not in text or end not in text:
-            raise SystemExit(f"{PAGE.name} has no place for {name}: it needs the lines {begin} and {end}")
+            raise SystemExit(f"{page} has no marks {begin} … {end}")
+        picture = root / "docs" / "figures" / f"comparison_{name}.svg"
+        picture.write_text(drawn(groups), encoding="utf-8")
+        kept = root / "benchmarks" / "results" / f"study_{name}.csv"
+        kept.write_text(runs_csv([run for group in groups for run in group.runs], groups), encoding="utf-8")
         head, _, rest = text.partition(begin)
-        PAGE.write_text(f"{head}{begin}\n\n{section(name, groups)}\n{end}{rest.partition(end)[2]}", encoding="utf-8")
-        (FIGURES / f"{name}.svg").write_text(drawn(groups), encoding="utf-8")
-        runs = [run for group in groups for run in group.runs]
-        (RESULTS / f"study_{name}.csv").write_text(runs_csv(runs, groups), encoding="utf-8")
+        text = f"{head}{begin}\n\n{section(name, record, groups)}\n{end}{rest.partition(end)[2]}"
+    page.write_text(text, encoding="utf-8")
 
 
-def measured(groups: list[Group]) -> list[str]:
-    """The held-out metrics that are worth a column: what was measured of finished runs, then loss and bits per byte."""
-    found = dict.fromkeys(name for group in groups for run in group.finished for name in run.measured_scores())
-    return [*found, *(name for name in scores(groups) if name.split("/")[-1] in {"loss", "bits_per_byte"} and name not in found)]
+def name_of(record: StudyRecord) -> str:
+    """Which study of `configs/study/` it is, by the command that repeats it."""
+    found = [word.removeprefix("study=") for word in record.command if word.startswith("study=")]
+    if not found or found[0] not in NAMES:
+        raise SystemExit(f"{record.path}: its command names none of {', '.join(NAMES)}")
+    return found[0]
 
 
-def section(name: str, groups: list[Group]) -> str:
-    """What was run, what was equal, the results, and what they say."""
-    run = next(run for group in groups for run in group.finished)
-    runs = [run for group in groups for run in group.runs]
-    study = study_of(runs)
-    machine, versions = run.environment.get("device", {}), run.environment.get("versions", {})
-    seconds = sum(float(one.summary.get("seconds") or 0) for one in runs)
-    told = f"{len(runs)} runs, {seconds / 60:.0f} minutes of training; {machine.get('name', 'a CPU')}, torch {versions.get('torch', '?')}."
-    names = measured(groups)
-    lines = ["| | seeds | parameters | FLOPs | " + " | ".join(heading(one) for one in names) + " |", "|---|---:|---:|---:|" + "---:|" * len(names)]
-    for row in summarise(groups):
-        cells = [cell_text(row, one) for one in names]
-        lines.append(
-            f"| {row.label} | {row.finished} | {size_text(row.sizes['parameters'])} | {size_text(row.sizes['flops'])} | {' | '.join(cells)} |"
-        )
-    found = compare(groups, baseline=baseline_of(groups, study))
-    fair = [f"- {note}" for note in fairness(groups, study=study).notes]
-    said = [f"- {sentence}" for sentence in sentences(found, groups)]
-    picture = f"![Results of the study {name}](figures/{name}.svg)"
-    parts = [
-        told,
+def section(name: str, record: StudyRecord, groups: Sequence[Group]) -> str:
+    """All that is told of one study."""
+    finished = [group for group in groups if group.finished]
+    n_seeds = sorted({len(group.finished) for group in finished})
+    run = finished[0].finished[0]
+    machine = (run.environment.get("device") or {}).get("name", "a CPU")
+    version = (run.environment.get("versions") or {}).get("torch", "?")
+    seconds = sum(cost for group in finished for one in group.finished if (cost := one.size("seconds")) is not None)
+    planned, done = sum(len(group.runs) for group in groups), sum(len(group.finished) for group in groups)
+    seeds = f"{n_seeds[0]} seed{'' if n_seeds == [1] else 's'}" if len(n_seeds) == 1 else f"{n_seeds[0]} to {n_seeds[-1]} seeds"
+    equal = f"Made equal: {', '.join(record.matched)} (within {record.tolerance:.0%})." if record.matched else "Nothing was made equal."
+    told = [
+        f"`transformer-zoo {' '.join(record.command)}`",
         "",
-        *lines,
+        f"{done} of {planned} runs, {seeds}; {equal} Training took {seconds / 60:.0f} minutes of runs in all on {machine}, torch {version}.",
         "",
-        picture,
-        lengths_md(groups),
-        "What was equal, and what was not:",
+        *table(finished),
         "",
-        *fair,
-        "",
-        "What chance allows to say:",
-        "",
-        *said,
+        f"![{name}](figures/comparison_{name}.svg)",
     ]
-    return "\n".join(parts) + "\n"
+    compared = compare(finished, baseline=baseline_of(finished, record))
+    parts = "".join([continuation_md(finished), lengths_md(finished), comparisons_md(compared, finished)])
+    kept = f"Every run: `benchmarks/results/study_{name}.csv`."
+    return "\n".join(told) + "\n" + parts.replace("\n## ", "\n#### ") + f"\n{kept}\n"
 
 
-def drawn(groups: list[Group]) -> str:
-    """The seeds of every group in each metric, and longer windows where they were measured."""
-    panels, rows = [], {row.label: row for row in summarise(groups)}
-    for name in measured(groups)[:SHOWN]:
-        dots = []
-        for colour, group in enumerate(groups):
-            mean, deviation = rows[group.label].cells[name]
-            if values := group.values(name):
-                dots.append(Interval(label=group.label, values=values, mean=mean, deviation=deviation, colour=colour))
-        panels.append((heading(name), dot_chart(dots, name=name, x_label="final value")))
-    if lengths_md(groups):
-        panels.append(("loss in longer windows", lengths_chart(groups)))
-    return figure(panels, [group.label for group in groups])
+def table(groups: Sequence[Group]) -> list[str]:
+    """Scores and costs, a row per group: costs with those of earlier phases."""
+    columns, costs = meaningful(groups), [name for name in COSTS if all(group.sizes(name) for group in groups)]
+    header = ["", *map(heading, columns), *(name.replace("_", " ") for name in costs)]
+    rows = []
+    for group in groups:
+        told = [spread_text(*mean_and_deviation(values)) if (values := group.values(name)) else "–" for name in columns]
+        rows.append([md(group.label), *told, *(size_text(mean_and_deviation(group.sizes(name))[0]) for name in costs)])
+    return [f"| {' | '.join(line)} |" for line in (header, ["---", *["---:"] * (len(header) - 1)], *rows)]
+
+
+def drawn(groups: Sequence[Group]) -> str:
+    """The rest of a text with the best possible value, longer windows, and the scores that mean the same in all groups, measurements first."""
+    finished = [group for group in groups if group.finished]
+    panels = [("bits per byte, from left to right ↓", continuation_chart(finished))] if by_group(finished, BITS) else []
+    panels += [("nats per token in longer windows ↓", lengths_chart(finished))] if lengths_of(finished) else []
+    measured = {name for group in finished for run in group.finished for name in run.measured_scores()}
+    names = [name for name in meaningful(finished) if "continuation_" not in name and "lengths_" not in name and not name.endswith("perplexity")]
+    names.sort(key=lambda name: name not in measured)
+    panels += [(heading(name), scored(finished, name)) for name in names]
+    return figure(panels[:MOST_PANELS], [group.label for group in finished])
+
+
+def scored(groups: Sequence[Group], metric: str) -> str:
+    """Every run's value and the mean of its group."""
+    rows = []
+    for colour, group in enumerate(groups):
+        values = group.values(metric)
+        mean, deviation = mean_and_deviation(values)
+        rows.append(Interval(label=group.label, values=values, mean=mean, deviation=deviation, colour=colour))
+    return dot_chart(rows, name=metric, x_label=metric)
 
 
 if __name__ == "__main__":
