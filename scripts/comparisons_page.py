@@ -20,6 +20,8 @@ ROOT = Path(__file__).parents[1]
 NAMES = ("architectures", "architectures_books", "positions", "positions_books", "paired", "paired_books")
 COSTS = ("parameters", "flops", "tokens", "predicted_tokens", "seconds")
 MOST_PANELS = 4
+PLACE = "study_dir="
+"""Begins the word that says where a study was kept, which is nobody else's business."""
 
 
 def main(studies: Sequence[Path], root: Path = ROOT) -> None:
@@ -65,7 +67,7 @@ def section(name: str, record: StudyRecord, groups: Sequence[Group]) -> str:
     seeds = f"{n_seeds[0]} seed{'' if n_seeds == [1] else 's'}" if len(n_seeds) == 1 else f"{n_seeds[0]} to {n_seeds[-1]} seeds"
     equal = f"Made equal: {', '.join(record.matched)} (within {record.tolerance:.0%})." if record.matched else "Nothing was made equal."
     told = [
-        f"`transformer-zoo {' '.join(record.command)}`",
+        f"`transformer-zoo {' '.join(word for word in record.command if not word.startswith(PLACE))}`",
         "",
         f"{done} of {planned} runs, {seeds}; {equal} Training took {seconds / 60:.0f} minutes of runs in all on {machine}, torch {version}.",
         "",
@@ -99,6 +101,8 @@ def drawn(groups: Sequence[Group]) -> str:
     names = [name for name in meaningful(finished) if "continuation_" not in name and "lengths_" not in name and not name.endswith("perplexity")]
     names.sort(key=lambda name: name not in measured)
     panels += [(heading(name), scored(finished, name)) for name in names]
+    if not panels:
+        raise SystemExit(f"{finished[0].finished[0].path.parents[1]}: no metric means the same in all groups")
     return figure(panels[:MOST_PANELS], [group.label for group in finished])
 
 
