@@ -20,6 +20,9 @@ ROOT = Path(__file__).parents[1]
 NAMES = ("architectures", "architectures_books", "positions", "positions_books", "paired", "paired_books")
 COSTS = ("parameters", "flops", "tokens", "predicted_tokens", "seconds")
 MOST_PANELS = 4
+SAID_BY_LOSS = ("perplexity", "bits_per_byte")
+PLACE = "study_dir="
+"""Begins the word that says where a study was kept, which is nobody else's business."""
 
 
 def main(studies: Sequence[Path], root: Path = ROOT) -> None:
@@ -65,7 +68,7 @@ def section(name: str, record: StudyRecord, groups: Sequence[Group]) -> str:
     seeds = f"{n_seeds[0]} seed{'' if n_seeds == [1] else 's'}" if len(n_seeds) == 1 else f"{n_seeds[0]} to {n_seeds[-1]} seeds"
     equal = f"Made equal: {', '.join(record.matched)} (within {record.tolerance:.0%})." if record.matched else "Nothing was made equal."
     told = [
-        f"`transformer-zoo {' '.join(record.command)}`",
+        f"`transformer-zoo {' '.join(word for word in record.command if not word.startswith(PLACE))}`",
         "",
         f"{done} of {planned} runs, {seeds}; {equal} Training took {seconds / 60:.0f} minutes of runs in all on {machine}, torch {version}.",
         "",
@@ -73,7 +76,7 @@ def section(name: str, record: StudyRecord, groups: Sequence[Group]) -> str:
         "",
         f"![{name}](figures/comparison_{name}.svg)",
     ]
-    compared = compare(finished, baseline=baseline_of(finished, record))
+    compared = compare(finished, told_of(finished), baseline=baseline_of(finished, record))
     parts = "".join([continuation_md(finished), lengths_md(finished), comparisons_md(compared, finished)])
     kept = f"Every run: `benchmarks/results/study_{name}.csv`."
     return "\n".join(told) + "\n" + parts.replace("\n## ", "\n#### ") + f"\n{kept}\n"
@@ -81,7 +84,7 @@ def section(name: str, record: StudyRecord, groups: Sequence[Group]) -> str:
 
 def table(groups: Sequence[Group]) -> list[str]:
     """Scores and costs, a row per group: costs with those of earlier phases."""
-    columns, costs = meaningful(groups), [name for name in COSTS if all(group.sizes(name) for group in groups)]
+    columns, costs = told_of(groups), [name for name in COSTS if all(group.sizes(name) for group in groups)]
     header = ["", *map(heading, columns), *(name.replace("_", " ") for name in costs)]
     rows = []
     for group in groups:
@@ -90,15 +93,24 @@ def table(groups: Sequence[Group]) -> list[str]:
     return [f"| {' | '.join(line)} |" for line in (header, ["---", *["---:"] * (len(header) - 1)], *rows)]
 
 
+def told_of(groups: Sequence[Group]) -> list[str]:
+    """The metrics that at least two groups have and that mean the same there, each once: with one tokenizer perplexity and bits per byte say what the
+    loss says, and every further comparison makes the others harder to tell from chance."""
+    names = [name for name in meaningful(groups) if sum(bool(group.values(name)) for group in groups) > 1]
+    return [name for name in names if not (name.rpartition("/")[2] in SAID_BY_LOSS and f"{name.partition('/')[0]}/loss" in names)]
+
+
 def drawn(groups: Sequence[Group]) -> str:
     """The rest of a text with the best possible value, longer windows, and the scores that mean the same in all groups, measurements first."""
     finished = [group for group in groups if group.finished]
     panels = [("bits per byte, from left to right ↓", continuation_chart(finished))] if by_group(finished, BITS) else []
     panels += [("nats per token in longer windows ↓", lengths_chart(finished))] if lengths_of(finished) else []
     measured = {name for group in finished for run in group.finished for name in run.measured_scores()}
-    names = [name for name in meaningful(finished) if "continuation_" not in name and "lengths_" not in name and not name.endswith("perplexity")]
+    names = [name for name in told_of(finished) if "continuation_" not in name and "lengths_" not in name]
     names.sort(key=lambda name: name not in measured)
     panels += [(heading(name), scored(finished, name)) for name in names]
+    if not panels:
+        raise SystemExit(f"{finished[0].finished[0].path.parents[1]}: no metric means the same in all groups")
     return figure(panels[:MOST_PANELS], [group.label for group in finished])
 
 

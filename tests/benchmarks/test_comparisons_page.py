@@ -33,7 +33,7 @@ def root(tmp_path: Path) -> Path:
 
 def study(folder: Path, name: str = "positions", **more: object) -> Path:
     losses = {"rotary": [1.0, 1.1, 1.2], "learned": [2.0, 2.15, 2.2]}
-    write_study(folder, losses, command=["ablate", f"study={name}"], matched=["steps"], baseline="rotary", **more)
+    write_study(folder, losses, command=["ablate", f"study={name}", f"study_dir={folder}"], matched=["steps"], baseline="rotary", **more)
     for run in (folder / "runs").iterdir():
         (run / "measured").mkdir()
         metrics = {"validation/lengths/1/loss": 1.0, "validation/lengths/4/loss": 3.5}

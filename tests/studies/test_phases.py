@@ -86,6 +86,8 @@ def test_weights_pass_between_layouts_whole(tmp_path: Path, before: list[str], a
     assert sorted(told["taken"]) == sorted(weights) and len(weights) > 10
     assert (told["drawn"], told["unused"]) == ([], [])
     assert told["source"].startswith(str(first))
+    environment = json.loads((tmp_path / "environment.json").read_text())
+    assert environment["started_from"] == {"source": told["source"], "taken": len(weights), "drawn": 0, "unused": 0}
     assert not (first / "started_from.json").exists(), "the first phase starts from random numbers"
     for name, tensor in read_weights(find_checkpoint(first)).items():
         assert weights[name].allclose(tensor, atol=1e-6), name

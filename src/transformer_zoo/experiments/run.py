@@ -111,6 +111,7 @@ class _Experiment:
         assemble.check_tokenizer(config)
         self.data = self._open_data()
         self.objective = assemble.build_objective(config.objective, self.data, self.data.vocabulary)
+        self.started_from: dict[str, Any] | None = None
         self.model = self._build_model(start)
         self.stream = self._build_stream()
         self._write_environment()
@@ -203,8 +204,9 @@ class _Experiment:
         model = assemble.build_model(self.config.model, self.data.vocabulary.size, self.objective.needs().heads)
         if start is not None:
             taken = start_from(model, start, settings=to_dict(self.config.model), tokenizer=self.data.tokenizer, part=self.config.init_part)
+            self.started_from = {"source": taken.source, "taken": len(taken.taken), "drawn": len(taken.drawn), "unused": len(taken.unused)}
             if self.world.is_main:
-                self.run.write_json(STARTED_FROM, asdict(taken))
+                self.run.write_json(f"{STARTED_FROM}.json", asdict(taken))
         return model
 
     def _build_stream(self) -> TrainingStream:
@@ -281,6 +283,7 @@ class _Experiment:
             )
             before = self.run.read_json("environment.json") or {}  # of an earlier start, which may have been the last one to take a step
             facts |= {ATTENTION_KERNELS: before.get(ATTENTION_KERNELS, []), COMPILATION: before.get(COMPILATION)}
+            facts |= {STARTED_FROM: self.started_from} if self.started_from else {}
             self.run.write_json("environment.json", masked(facts))
 
     @contextlib.contextmanager
