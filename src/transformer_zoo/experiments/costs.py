@@ -32,7 +32,7 @@ Shape = tuple[tuple[int, ...], ...]
 
 SAMPLED_STEPS = 16
 """Of a run, for the lengths of its rows and what is predicted in them."""
-COUNTED = 3
+COUNTED = 9
 """Batches of different shapes whose operations are counted; the others' go by the places that they fill."""
 VALUED_ROWS = 2
 """Rows of a batch on which a model that asks for values is run in earnest."""
@@ -230,10 +230,13 @@ def _operations(model: Model, steps: list[list[Example]]) -> Operations:
     by_places = sorted(shapes, key=lambda shape: (_places(standing[shape]), shape))
     chosen = by_places if len(by_places) <= COUNTED else [by_places[round(i * (len(by_places) - 1) / (COUNTED - 1))] for i in range(COUNTED)]
     found = [count_step(model, standing[shape].inputs.to("meta", non_blocking=False)) for shape in chosen]
-    if len(chosen) == len(shapes):
-        return _mean([(shapes[shape] / len(steps), one) for shape, one in zip(chosen, found, strict=True)])
-    scale = sum(_places(standing[shape]) * n for shape, n in shapes.items()) / sum(_places(standing[shape]) for shape in chosen) / len(steps)
-    return _mean([(scale, one) for one in found])
+    weights = [0.0] * len(chosen)
+    places = [_places(standing[shape]) for shape in chosen]
+    for shape, number in shapes.items():  # one that was not counted costs what the nearest that was does, place by place
+        own = _places(standing[shape])
+        nearest = chosen.index(shape) if shape in chosen else min(range(len(chosen)), key=lambda i, own=own: abs(places[i] - own))  # type: ignore[misc]
+        weights[nearest] += number * own / places[nearest] / len(steps)
+    return _mean(list(zip(weights, found, strict=True)))
 
 
 def _operations_of_values(config: ExperimentConfig, data: DataModule, objective: Objective, steps: list[list[Example]]) -> Operations:
