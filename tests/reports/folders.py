@@ -51,5 +51,6 @@ def write_study(folder: Path, losses: Mapping[str, Sequence[float]], *, declared
             write_run(folder / run, seed=seed, config={"model": {"kind": model}}, metrics={"validation/loss": loss})
             cells.append({"label": model, "seed": seed, "run": run, "failure": "", "levels": {"model": model}})
     plan = {"kind": "compare", "cells": cells, **({} if declared is None else {"declared": list(declared)}), **more}
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "study.yaml").write_text(yaml.safe_dump(plan))
     return folder

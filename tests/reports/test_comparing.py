@@ -136,6 +136,7 @@ def test_tables_say_the_same_in_every_format() -> None:
     assert [line for line in latex if line in {r"\toprule", r"\midrule", r"\bottomrule"}] == [r"\toprule", r"\midrule", r"\bottomrule"]
     assert {line.count("&") for line in latex if line.endswith(r"\\")} == {7}
     assert r"validation/loss $\downarrow$ & bet\_ter & 5 & \textbf{$-$0.1000}" in "\n".join(latex)
+    assert [r"\textbf" in line for line in latex if line.startswith("validation")] == [True, False, True]
     rows = list(csv.DictReader(io.StringIO(comparisons_csv(found))))
     assert [(row["group"], row["n"], row["beyond chance"], row["method"]) for row in rows] == [
         ("bet_ter", "5", "yes", "t"),

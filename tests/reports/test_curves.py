@@ -8,7 +8,7 @@ import pytest
 from fabricated import fabricated_run, fabricated_study, sixty, three
 
 from transformer_zoo.experiments.results import RunRecord, find_runs, group_runs, read_run
-from transformer_zoo.reports.curves import Curve, charts, curve, curve_files, curves, data, legend, place, share
+from transformer_zoo.reports.curves import POINTS_OF_A_PAGE, Curve, charts, curve, curve_files, curves, data, legend, place, share
 from transformer_zoo.reports.report import html, references
 
 
@@ -82,9 +82,8 @@ def test_without_a_script_every_axis_is_drawn_and_can_be_chosen(tmp_path: Path) 
 
 
 def test_a_page_of_sixty_runs_is_small(tmp_path: Path) -> None:
-    groups = group_runs(find_runs([fabricated_study(tmp_path, sixty(), points=40)]), labelled=True)
-    found = charts(groups)
-    assert share(found, 14_000) < 60
+    groups = group_runs(find_runs([fabricated_study(tmp_path, sixty(), points=150)]), labelled=True)
+    assert share(charts(groups), POINTS_OF_A_PAGE) == 14_000 // (60 * 4)
     assert len(html("sixty", groups).encode()) < 2_000_000
 
 

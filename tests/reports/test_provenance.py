@@ -86,4 +86,6 @@ def test_parts_by_summaries_where_there_is_no_plan(groups: list[Group]) -> None:
 def test_bars_are_as_long_as_their_amounts() -> None:
     text = bar_chart([Bar(label="a", parts=[("x", 1.0), ("y", 3.0)])], name="n", x_label="u")
     widths = [float(part.split('"')[0]) for part in text.split(' width="')[1:]]
+    starts = [float(part.split('"')[0]) for part in text.split('<rect class="bar')[1:] for part in [part.split(' x="')[1]]]
     assert widths[1] == pytest.approx(3 * widths[0], abs=0.2)
+    assert starts[1] == pytest.approx(starts[0] + widths[0], abs=0.2)

@@ -83,6 +83,8 @@ def test_nothing_is_called_best_where_tasks_tokenizers_or_texts_differ() -> None
 
     assert compared({"task": "mlm"}, {"task": "mlm"}) == {"loss", "bits_per_byte", "bleu"}
     assert compared({"task": "mlm"}, {"task": "clm"}) == {"bleu"}
+    asked = [{"task": task, "measured": {"validation/loss": words}} for task, words in (("mlm", "probe"), ("clm", "other probe"))]
+    assert compared(*asked) == {"bleu"}, "measured in other ways"
     assert compared({"task": "mlm", "tokens": "bpe"}, {"task": "mlm", "tokens": "word"}) == {"bits_per_byte", "bleu"}
     assert compared({"fingerprints": ("t", "one")}, {"fingerprints": ("t", "two")}) == set()
     assert compared({"fingerprints": ("t", "one")}, {"fingerprints": ("u", "two")}) == {"loss", "bits_per_byte", "bleu"}

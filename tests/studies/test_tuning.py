@@ -54,6 +54,11 @@ class Trials:
         (folder / "status.json").write_text(json.dumps({"status": "done", "reason": reason}))
 
 
+def refused(config: ExperimentConfig, overrides: Sequence[str]) -> None:
+    """Trains nothing."""
+    raise ConfigError("nothing was to be trained")
+
+
 def test_every_value_of_a_list_is_tried_once_and_the_best_is_chosen(tmp_path: Path) -> None:
     train = Trials()
     tuned = Tuner(Tuning(values={"optimizer.lr": ["0.0003", "0.003", "0.03"]}), tmp_path, train, experiment, seed=4).tune("a", TINY)
@@ -121,7 +126,13 @@ def test_no_trial_is_stopped_before_enough_is_known() -> None:
 def test_a_range_without_optuna_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"optimizer.lr over a range needs the package 'optuna': pip install 'transformer-zoo\[tune\]'"):
-        ablate({"model.dropout": ["0.1", "0.2"]}, TINY, tuning=Tuning(spans={"optimizer.lr": RATE}), folder=tmp_path / "s")
+        ablate(
+            {"model.dropout": ["0.1", "0.2"]},
+            TINY,
+            tuning=Tuning(spans={"optimizer.lr": RATE}),
+            folder=tmp_path / "s",
+            doors=Doors(train_trial=Trials(), train=refused),
+        )
     assert not (tmp_path / "s").exists()
 
 
@@ -135,7 +146,7 @@ def test_a_range_without_optuna_is_one_clear_line(tmp_path: Path, monkeypatch: p
 )
 def test_what_cannot_be_tuned_is_refused(tuning: Tuning, message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=message):
-        ablate({"model.dropout": ["0.1", "0.2"]}, TINY, tuning=tuning, folder=tmp_path / "s")
+        ablate({"model.dropout": ["0.1", "0.2"]}, TINY, tuning=tuning, folder=tmp_path / "s", doors=Doors(train_trial=Trials(), train=refused))
 
 
 def test_every_contestant_gets_as_many_trials_and_its_runs_use_what_was_chosen(tmp_path: Path) -> None:

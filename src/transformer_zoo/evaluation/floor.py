@@ -115,6 +115,30 @@ class HiddenWordFloor:
         return math.nan
 
 
+class NextWordFloor:
+    """The best possible loss of words of running text, each given those before it in its window."""
+
+    def __init__(self, language: PocketLanguage, tokenizer: Tokenizer) -> None:
+        self._reference = _Reference(language, tokenizer)
+
+    @classmethod
+    def of(cls, data: DataModule) -> Self | None:
+        """None where the text is not the built-in language."""
+        return cls(data.source.language, data.tokenizer) if isinstance(data.source, PocketSource) else None
+
+    def __call__(self, batch: TextBatch, scored: np.ndarray) -> float:
+        """Nats of the `scored` [B,T] words of a batch, added up; NaN where no floor is known."""
+        nothing = np.zeros_like(scored)
+        try:
+            segments = self._reference.segments(batch.token_ids, batch.token_ids, _inside(self._reference, batch), nothing)
+            return _at(self._reference.floors.next_word(segments.truth, _cuts(batch)[0]), segments, scored)[0]
+        except _NoFloor as reason:
+            logger.info("no best possible loss: %s", reason)
+        except DataError as problem:
+            logger.warning("no best possible loss: %s", problem)
+        return math.nan
+
+
 @dataclass
 class _Segments:
     """Rows of word symbols with the places they stand at in the batch."""

@@ -32,7 +32,7 @@ class Gap(Evaluation):
         if floors is None:
             raise ConfigError(
                 "evaluation=gap: no best possible loss is known here: it needs data=pocket, tokenizer=word, data.packing=separate, and an objective "
-                "whose floor can be computed (mlm, clm, translation, next sentence)"
+                "whose floor can be computed (mlm, clm, prefix_lm, translation, next sentence)"
             )
         self.floor = floors[f"{config.split}/loss"]
         self.loss = LossEvaluation(settings, context)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from transformer_zoo.data import hub_data, labelled_data, parallel_data, pocket_data, text_data, tokenizers
 from transformer_zoo.errors import ConfigError
-from transformer_zoo.evaluation import bleu, fine_tune, gap, longer_windows, loss, mask_grid, probe, pseudo_perplexity
+from transformer_zoo.evaluation import bleu, continuation, fine_tune, gap, longer_windows, loss, mask_grid, probe, pseudo_perplexity
 from transformer_zoo.generation import beam, greedy, sampling
 from transformer_zoo.layers import blocks, embeddings, feedforward, heads, initialization, norms, positions, stacks
 from transformer_zoo.layers.attention import auto, bigbird, flex, kernels, longformer, multihead
@@ -135,6 +135,7 @@ SLOTS: dict[str, dict[str, type[Config]]] = {
         "fine_tune": fine_tune.FineTuneConfig,
         "lengths": longer_windows.LengthsConfig,
         "gap": gap.GapConfig,
+        "continuation": continuation.ContinuationConfig,
     },
     "generation": {"greedy": greedy.GreedyConfig, "sampling": sampling.SamplingConfig, "beam": beam.BeamConfig},
 }

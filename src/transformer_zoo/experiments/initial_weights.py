@@ -44,6 +44,19 @@ class Start:
     weights: Callable[[], dict[str, Tensor]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """What a model took of the weights it starts from."""
+
+    source: str
+    taken: list[str]
+    """The model's tensors that are from there."""
+    drawn: list[str]
+    """The model's tensors that were drawn anew."""
+    unused: list[str]
+    """Tensors from there that the model has no place for."""
+
+
 def open_start(source: Path) -> Start:
     """Finds the weights of a run, an imported run, a checkpoint folder, or a folder in the public format; reads nothing big.
 
@@ -71,10 +84,10 @@ def open_start(source: Path) -> Start:
     return Start(source=source, label=str(path), settings=_settings(run), tokenizer=_tokenizer(run), weights=partial(read_weights, path))
 
 
-def start_from(model: Model, start: Start, *, settings: Mapping[str, Any], tokenizer: Tokenizer, part: str | None = None) -> None:
-    """Gives a model the weights of `start` as far as they have the same names, and logs what was taken and what was not. A pooler stands under any
-    head; rows of tokens that the same tokenizer does not have are left out. `settings` are the model's own, as plain data. `part` takes the weights
-    under one name alone, such as the `discriminator` of a model made of two.
+def start_from(model: Model, start: Start, *, settings: Mapping[str, Any], tokenizer: Tokenizer, part: str | None = None) -> Taken:
+    """Gives a model the weights of `start` as far as they have the same names; logs and returns what was taken and what was not. A pooler stands
+    under any head; rows of tokens that the same tokenizer does not have are left out. `settings` are the model's own, as plain data. `part`
+    takes the weights under one name alone, such as the `discriminator` of a model made of two.
 
     Raises:
         CheckpointError: the weights cannot be read, none fits, or one of them has another shape.
@@ -106,6 +119,7 @@ def start_from(model: Model, start: Start, *, settings: Mapping[str, Any], token
     if unused:
         logger.info("not used (%d): %s", len(unused), ", ".join(unused))
     _warn(start, settings, tokenizer)
+    return Taken(source=start.label, taken=taken, drawn=drawn, unused=unused)
 
 
 def _part(label: str, weights: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:

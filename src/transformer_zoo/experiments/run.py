@@ -27,7 +27,7 @@ from transformer_zoo.experiments.fine_tuning import fine_tuning
 from transformer_zoo.experiments.imported import is_imported
 from transformer_zoo.experiments.initial_weights import Start, open_start, start_from
 from transformer_zoo.experiments.loaded import LoadedModel, wants_of
-from transformer_zoo.experiments.results import ATTENTION_KERNELS, COMPILATION, FINAL_EVALUATION
+from transformer_zoo.experiments.results import ATTENTION_KERNELS, COMPILATION, FINAL_EVALUATION, STARTED_FROM
 from transformer_zoo.experiments.safety import masked
 from transformer_zoo.experiments.texts import OwnTexts
 from transformer_zoo.interop.families import FAMILIES
@@ -111,6 +111,7 @@ class _Experiment:
         assemble.check_tokenizer(config)
         self.data = self._open_data()
         self.objective = assemble.build_objective(config.objective, self.data, self.data.vocabulary)
+        self.started_from: dict[str, Any] | None = None
         self.model = self._build_model(start)
         self.stream = self._build_stream()
         self._write_environment()
@@ -202,7 +203,10 @@ class _Experiment:
         torch.manual_seed(self.config.seed)
         model = assemble.build_model(self.config.model, self.data.vocabulary.size, self.objective.needs().heads)
         if start is not None:
-            start_from(model, start, settings=to_dict(self.config.model), tokenizer=self.data.tokenizer, part=self.config.init_part)
+            taken = start_from(model, start, settings=to_dict(self.config.model), tokenizer=self.data.tokenizer, part=self.config.init_part)
+            self.started_from = {"source": taken.source, "taken": len(taken.taken), "drawn": len(taken.drawn), "unused": len(taken.unused)}
+            if self.world.is_main:
+                self.run.write_json(f"{STARTED_FROM}.json", asdict(taken))
         return model
 
     def _build_stream(self) -> TrainingStream:
@@ -279,6 +283,7 @@ class _Experiment:
             )
             before = self.run.read_json("environment.json") or {}  # of an earlier start, which may have been the last one to take a step
             facts |= {ATTENTION_KERNELS: before.get(ATTENTION_KERNELS, []), COMPILATION: before.get(COMPILATION)}
+            facts |= {STARTED_FROM: self.started_from} if self.started_from else {}
             self.run.write_json("environment.json", masked(facts))
 
     @contextlib.contextmanager

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from transformer_zoo.experiments.results import Group, find_runs, group_runs, read_study, study_of
 from transformer_zoo.reports.comparing import baseline_of, compare, comparisons_csv, comparisons_md, comparisons_tex
+from transformer_zoo.reports.continuations import continuation_md, continuation_section
 from transformer_zoo.reports.curves import Chart, Reference, charts, curve_files, curves
 from transformer_zoo.reports.curves import data as curve_data
 from transformer_zoo.reports.effects import effects_section
@@ -78,7 +79,7 @@ def study_files(study: Path, title: str) -> Path:
 def _markdown(rows: Sequence[Row], notes: Sequence[str], groups: Sequence[Group]) -> str:
     runs = [run for group in groups for run in group.runs]
     compared = compare(groups, baseline=baseline_of(groups, study_of(runs)))
-    measured = grid_md(groups) + answers_md(groups) + lengths_md(groups) + ledger_md(groups)
+    measured = grid_md(groups) + answers_md(groups) + continuation_md(groups) + lengths_md(groups) + ledger_md(groups)
     return summary_md(rows, notes, unfinished(runs)) + comparisons_md(compared, groups) + measured
 
 
@@ -104,6 +105,7 @@ def sections(groups: Sequence[Group], found: Sequence[Chart] = ()) -> str:
         final_values_section(groups),
         grid_section(groups),
         answers_section(groups),
+        continuation_section(groups),
         lengths_section(groups),
         ledger_section(groups),
         parts_section(groups, studies),

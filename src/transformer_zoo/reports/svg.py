@@ -178,9 +178,11 @@ def line_chart(
     return drawing(body, name)
 
 
-def dot_chart(rows: Sequence[Interval], *, name: str, x_label: str) -> str:
-    """One row per group: every run as a ring, the mean as a dot, a bar of one standard deviation to each side."""
-    edges = [value for row in rows for value in (*row.values, row.mean - (row.deviation or 0), row.mean + (row.deviation or 0))]
+def dot_chart(rows: Sequence[Interval], *, name: str, x_label: str, reference: tuple[str, float] | None = None) -> str:
+    """One row per group: every run as a ring, the mean as a dot, a bar of one standard deviation to each side; `reference` is a named vertical line
+    (a best possible value)."""
+    edges = [reference[1]] if reference else []
+    edges += [value for row in rows for value in (*row.values, row.mean - (row.deviation or 0), row.mean + (row.deviation or 0))]
     edges = [value for value in edges if math.isfinite(value)]
     if not edges:
         return ""
@@ -193,6 +195,9 @@ def dot_chart(rows: Sequence[Interval], *, name: str, x_label: str) -> str:
         body.append(f'<line class="grid" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{TOP}" y2="{floor}"/>')
         body.append(f'<text class="tick" x="{x(tick):.1f}" y="{floor + 15}" text-anchor="middle">{short_number(tick)}</text>')
     body.append(f'<text class="tick" x="{WIDTH / 2}" y="{total - 3:.0f}" text-anchor="middle">{escape(x_label)}</text>')
+    if reference:
+        body.append(f'<line class="reference" x1="{x(reference[1]):.1f}" x2="{x(reference[1]):.1f}" y1="{TOP}" y2="{floor}"/>')
+        body.append(f'<text class="tick" x="{x(reference[1]) + 5:.1f}" y="{floor - 4}">{escape(reference[0])}</text>')
     for number, row in enumerate(rows):
         at, colour = TOP + number * gap + height, f"c{row.colour % N_COLOURS}"
         body.append(f'<text class="name" x="12" y="{at - 10}">{escape(row.label)}</text>')

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -203,23 +204,28 @@ class Submitit:
     def __init__(self, cluster: str, parallel: int, folder: Path, settings: Mapping[str, str]) -> None:
         if importlib.util.find_spec("submitit") is None:
             raise MissingExtraError("submitit", "cluster", f"launcher={cluster}")
-        import submitit
-
-        self.parallel, self._cluster = parallel, cluster
-        parameters = _parameters(settings)
-        if cluster == "local":
-            parameters = {"timeout_min": DEFAULT_MINUTES} | parameters
+        self.parallel, self._cluster, self._folder = parallel, cluster, folder / "jobs" / "cluster"
+        self._parameters = ({"timeout_min": DEFAULT_MINUTES} if cluster == "local" else {}) | _parameters(settings)
+        self._executor: Any = None
         try:
-            self._executor = submitit.AutoExecutor(folder=folder / "jobs" / "cluster", cluster=cluster)
-            self._executor.update_parameters(**parameters)
+            with tempfile.TemporaryDirectory() as folder_for_a_try:  # whatever is wrong is told before anything is written
+                self._executor_in(Path(folder_for_a_try))
         except RuntimeError as error:  # submitit's word for a machine without the commands of SLURM
             raise ConfigError(f"launcher={cluster}: {_one_line(error)}; start the study on a machine of the cluster") from error
         except (NameError, TypeError, ValueError, AssertionError) as error:
             told = " ".join(f"{SETTINGS}{key}={value}" for key, value in settings.items())
             raise ConfigError(f"launcher={cluster} does not take {told}: {_one_line(error)}") from error
 
+    def _executor_in(self, folder: Path) -> Any:
+        import submitit
+
+        executor = submitit.AutoExecutor(folder=folder, cluster=self._cluster)
+        executor.update_parameters(**self._parameters)
+        return executor
+
     def start(self, job: Job) -> Task:
         job_file(job)
+        self._executor = self._executor or self._executor_in(self._folder)
         return _Submission(self._executor.submit(Submitted(), asdict(job)), job, self._cluster == "local")
 
 

@@ -57,23 +57,29 @@ class Measuring:
                 found.append(f"measurement {name}: {error}")
         return found
 
-    def measure(self, run: Path) -> None:
-        """Adds what is missing to the folder of a finished run.
-
-        Raises:
-            ZooError: as the evaluation says.
-        """
+    def missing(self, run: Path) -> dict[str, Measurement]:
+        """What is still to be measured of a finished run."""
+        found = {}
         for name, measurement in self._measurements.items():
-            path = run / MEASURED / f"{name}.json"
             if measurement.only_data not in (None, _kind(run, "data")):
                 logger.info("%s: %s is not measured, since it needs data=%s", run.name, name, measurement.only_data)
                 continue
             if measurement.only_objectives and _kind(run, "objective") not in measurement.only_objectives:
                 logger.info("%s: %s is not measured, since it needs objective=%s", run.name, name, " or ".join(measurement.only_objectives))
                 continue
-            kept = _kept(path)
-            if kept.get("words") == measurement.words and kept.get("score") == measurement.score:
-                continue
+            kept = _kept(run / MEASURED / f"{name}.json")
+            if kept.get("words") != measurement.words or kept.get("score") != measurement.score:
+                found[name] = measurement
+        return found
+
+    def measure(self, run: Path) -> None:
+        """Adds what is missing to the folder of a finished run.
+
+        Raises:
+            ZooError: as the evaluation says.
+        """
+        for name, measurement in self.missing(run).items():
+            path = run / MEASURED / f"{name}.json"
             logger.info("%s: measuring %s", run.name, name)
             found = self._measure(run, _settings(measurement))
             if measurement.score is not None and measurement.score not in found["metrics"]:

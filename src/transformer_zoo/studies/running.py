@@ -91,8 +91,10 @@ class _Running:
             _set_aside(path, why)
         write_plan(study)
         board.write()
-        open_cells = [(number, cell, state) for number, (cell, state) in enumerate(self.cells, start=1) if state.status != FAILED]
-        board.state = "stopped"  # what stands there if an exception ends us
+        open_cells = [(number, cell, state) for number, (cell, state) in enumerate(self.cells, start=1) if state.status == WAITING]
+        before = board.counts()[DONE]
+        if before:
+            logger.info("%d of %d runs finished before", before, len(board.cells))
         try:
             with StopFlag() as stop:
                 (self._one_by_one if self.launcher is None else partial(self._at_once, self.launcher))(open_cells, stop)
@@ -102,6 +104,7 @@ class _Running:
         except StoppedError as error:
             raise StoppedError(f"{error} ({board.line()}; the same command goes on)", error.signal_number) from None
         finally:
+            board.state = "stopped" if board.state == RUNNING else board.state
             for state in board.cells:
                 state.status = WAITING if state.status == RUNNING else state.status
             board.write()
@@ -137,6 +140,8 @@ class _Running:
             if is_finished(record, cell.config):
                 known = earlier.seconds if earlier is not None else None
                 state.seconds = known or record.summary.get("seconds")
+                if not self.measuring.missing(path):
+                    state.status, state.share = DONE, 1.0
         if on_change == "keep":
             return again
         found = changed(self.study.folder, made, fingerprint)
@@ -144,7 +149,11 @@ class _Running:
             raise refusal(self.study.folder, found)
         for run, told in found.items():
             logger.warning("%s was made by %s; it is made again", run, told)
-        return again + [(self.study.folder / run, "before") for run in found]
+            again.append((self.study.folder / run, "before"))
+        for _, state in self.cells:
+            if state.run in found:
+                state.status, state.share, state.seconds = WAITING, None, None
+        return again
 
     # --- the two ways to run ------------------------------------------------------------------------------------------------------------
 
