@@ -56,7 +56,7 @@ def counted(config: Any) -> tuple[float, float, float, float]:
 def test_a_step_costs_what_its_batches_do(overrides: list[str]) -> None:
     found = costs(*overrides)
     expected = counted(compose.experiment([*COMMON, *overrides]))
-    assert (found.forward, found.backward) == pytest.approx(expected[:2], rel=0.02)
+    assert (found.forward, found.backward) == pytest.approx(expected[:2], rel=1e-6)
     assert (found.tokens_per_step, found.predicted_per_step) == expected[2:]
 
 
