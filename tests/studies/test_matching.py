@@ -1,6 +1,7 @@
 """What was asked to be equal is equal within the tolerance, and what cannot be is told."""
 
 import itertools
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -16,6 +17,14 @@ from transformer_zoo.studies.recipe import without
 
 COMMON = ["model/size=mini", "data=pocket", "data.sequence_length=32", "tokenizer=wordpiece", "training.batch_size=8", "training.steps=2000"]
 PRICE = Pricer()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """All tests here prepare data once, in a folder of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRANSFORMER_ZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @cache

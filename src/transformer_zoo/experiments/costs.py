@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from transformer_zoo.data.batching import make_rows
 from transformer_zoo.data.module import DataModule
@@ -25,15 +24,11 @@ from transformer_zoo.experiments.describe import count_parameters, parts_of
 from transformer_zoo.experiments.operations import NO_VALUES, Operations, count_step
 from transformer_zoo.models.base import Model
 from transformer_zoo.objectives.base import Objective
-from transformer_zoo.records import Example
+from transformer_zoo.records import Example, Inputs, SequenceInputs
 from transformer_zoo.training.optimizers import owned_parameters
-
-Shape = tuple[tuple[int, ...], ...]
 
 SAMPLED_STEPS = 16
 """Of a run, for the lengths of its rows and what is predicted in them."""
-COUNTED = 9
-"""Batches of different shapes whose operations are counted; the others' go by the places that they fill."""
 VALUED_ROWS = 2
 """Rows of a batch on which a model that asks for values is run in earnest."""
 CLIPPING = 3
@@ -220,23 +215,22 @@ def _steps_of(config: ExperimentConfig, data: DataModule, objective: Objective, 
 
 
 def _operations(model: Model, steps: list[list[Example]]) -> Operations:
-    """Of the mean step: what has been counted once is known for all batches of that shape."""
-    shapes: Counter[Shape] = Counter()
-    standing: dict[Shape, Example] = {}
+    """Of the mean step. Operations are linear in a few numbers that a batch's shape gives (see `_features`). So a few batches are counted, with
+    weights by which these numbers add up to those of the mean step: at most as many batches as there are numbers."""
+    from scipy.optimize import nnls
+
+    standing: dict[tuple[float, ...], Example] = {}
+    total: Counter[tuple[float, ...]] = Counter()
     for example in (example for examples in steps for example in examples):
-        shape = _shape(example)
-        shapes[shape] += 1
-        standing.setdefault(shape, example)
-    by_places = sorted(shapes, key=lambda shape: (_places(standing[shape]), shape))
-    chosen = by_places if len(by_places) <= COUNTED else [by_places[round(i * (len(by_places) - 1) / (COUNTED - 1))] for i in range(COUNTED)]
-    found = [count_step(model, standing[shape].inputs.to("meta", non_blocking=False)) for shape in chosen]
-    weights = [0.0] * len(chosen)
-    places = [_places(standing[shape]) for shape in chosen]
-    for shape, number in shapes.items():  # one that was not counted costs what the nearest that was does, place by place
-        own = _places(standing[shape])
-        nearest = chosen.index(shape) if shape in chosen else min(range(len(chosen)), key=lambda i, own=own: abs(places[i] - own))  # type: ignore[misc]
-        weights[nearest] += number * own / places[nearest] / len(steps)
-    return _mean(list(zip(weights, found, strict=True)))
+        features = _features(example)
+        standing.setdefault(features, example)
+        total[features] += 1
+    found = np.array(list(standing)).T  # [numbers, shapes]
+    mean = found @ np.array([total[features] / len(steps) for features in standing])
+    used = mean > 0
+    weights, _ = nnls(found[used] / mean[used, None], np.ones(used.sum()))
+    chosen = [(float(weight), example) for weight, example in zip(weights, standing.values(), strict=True) if weight > 0]
+    return _mean([(weight, count_step(model, example.inputs.to("meta", non_blocking=False))) for weight, example in chosen])
 
 
 def _operations_of_values(config: ExperimentConfig, data: DataModule, objective: Objective, steps: list[list[Example]]) -> Operations:
@@ -249,21 +243,24 @@ def _operations_of_values(config: ExperimentConfig, data: DataModule, objective:
     return _mean([(_per_step(steps, _places) / _places(example), found)])
 
 
-def _shape(example: Example) -> Shape:
-    """All that the number of operations depends on."""
-    shape: list[tuple[int, ...]] = []
-
-    def note(tensor: Tensor) -> Tensor:
-        shape.append(tuple(tensor.shape))
-        return tensor
-
-    replace(example, counts={}).map_tensors(note)
-    return tuple(shape)
+def _features(example: Example) -> tuple[float, ...]:
+    """What a batch's operations are made of: rows, places in them, pairs of places in a row or in two that belong together, and places that are
+    scored."""
+    lengths = [one.token_ids.shape[1] for one in _sequences(example.inputs)]
+    rows = len(_sequences(example.inputs)[0].token_ids)
+    pairs = [rows * a * b for number, a in enumerate(lengths) for b in lengths[number:]]
+    scored = rows * lengths[-1] if example.inputs.predict_at is None else len(example.inputs.predict_at)  # None: all of the last
+    return (rows, *(rows * length for length in lengths), *pairs, scored)
 
 
 def _places(example: Example) -> int:
     """Places of all rows that the model reads, padding included."""
-    return sum(shape[0] * shape[1] for shape in set(_shape(Example(inputs=example.inputs, targets={}, counts={}, tokens=0))) if len(shape) == 2)
+    return sum(one.token_ids.numel() for one in _sequences(example.inputs))
+
+
+def _sequences(inputs: Inputs) -> list[SequenceInputs]:
+    """What is read: a sequence, or a source and a target."""
+    return [one for one in (inputs, *vars(inputs).values()) if isinstance(one, SequenceInputs)]
 
 
 def _mean(found: list[tuple[float, Operations]]) -> Operations:
