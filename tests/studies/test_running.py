@@ -323,7 +323,9 @@ def small(folder: Path, *words: str, n_seeds: int = 2) -> Study:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [{"jobs": 2}, {"launcher": "submitit_local", "jobs": 2}])
+@pytest.mark.parametrize(
+    "options", [{"jobs": 2}, {"launcher": "submitit_local", "jobs": 2}, {"launcher": "hydra/basic"}, {"launcher": "hydra/submitit_local"}]
+)
 def test_jobs_in_processes_train_and_their_failures_are_told(options: dict[str, Any], tmp_path: Path) -> None:
     study = small(tmp_path, "training.steps=2")
     study.cells[1].overrides.append("init_from=nowhere")
@@ -335,7 +337,7 @@ def test_jobs_in_processes_train_and_their_failures_are_told(options: dict[str, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [{"jobs": 2}, {"launcher": "submitit_local", "jobs": 2}])
+@pytest.mark.parametrize("options", [{"jobs": 2}, {"launcher": "submitit_local", "jobs": 2}, {"launcher": "hydra/basic"}])
 def test_stopped_jobs_save_and_go_on(options: dict[str, Any], tmp_path: Path) -> None:
     study = small(tmp_path, "training.steps=100000", "training.log_every=1")
     stop_when_training(study)

@@ -20,8 +20,8 @@ COUNTED = {
     "jobs": "runs at once",
 }
 """Key of a command → what it counts."""
-CLUSTER = "slurm."
-"""Begins what a cluster is asked for (`studies.launching.SETTINGS`)."""
+CLUSTER = ("slurm.", "hydra.launcher.")
+"""Begins what a launcher is asked for (`studies.launching.SETTINGS`)."""
 FLAGS_OF_THE_CALL = ("--plan", "--json", "--status", "--commands", "--retry", "--debug")
 """Flags that ask for another answer to the same command, and so are no part of what repeats a study."""
 
@@ -178,8 +178,9 @@ class _Given:
     def running(self) -> dict[str, Any]:
         """How the runs are made, where it is said."""
         words = self._arguments.words
-        settings = dict(word.removeprefix(CLUSTER).split("=", 1) for word in words if word.startswith(CLUSTER) and "=" in word)
-        self._arguments.words = [word for word in words if not (word.startswith(CLUSTER) and "=" in word)]
+        asked = [word for word in words if word.startswith(CLUSTER) and "=" in word]
+        settings = dict(word.removeprefix(CLUSTER[0]).removeprefix(CLUSTER[1]).split("=", 1) for word in asked)
+        self._arguments.words = [word for word in words if word not in asked]
         told = {"jobs": self.count("jobs", None), "launcher": self._arguments.take("launcher"), "on_change": self._arguments.take("on_change")}
         found: dict[str, Any] = {key: value for key, value in told.items() if value is not None}
         found |= {"settings": settings} if settings else {}

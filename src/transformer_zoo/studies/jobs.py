@@ -163,7 +163,7 @@ def _perform(job: Job) -> None:
     make(cell, Path(job.run), job.title, train, compose, measuring)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Ask this process to save and end once the study that started it is gone, however it went."""
 
     def watch() -> None:
@@ -179,7 +179,7 @@ def main(words: Sequence[str]) -> int:
     """`python -m transformer_zoo.studies.jobs FILE`; messages go to standard error."""
     logging.basicConfig(stream=sys.stderr, format="%(message)s")
     logging.getLogger("transformer_zoo").setLevel(logging.INFO)
-    _end_with_parent()
+    end_with_parent()
     document = json.loads(Path(words[0]).read_text(encoding="utf-8"))
     return int(perform(document)["exit_code"])
 

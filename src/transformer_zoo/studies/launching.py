@@ -9,17 +9,21 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 from transformer_zoo.errors import ConfigError, MissingExtraError
+from transformer_zoo.studies.cells import quoted
 from transformer_zoo.studies.jobs import PARENT, UNEXPECTED, Job, Outcome
 
 logger = logging.getLogger(__name__)
 
 LAUNCHERS = ("processes", "slurm", "submitit_local")
+HYDRA = "hydra/"
+"""Prefix of the names of launchers that Hydra has plugins for, as in launcher=hydra/joblib."""
 SETTINGS = "slurm."
 """Prefix of the words that set what a cluster is asked for, as in slurm.partition=gpu."""
 NAMES = {"timeout": "timeout_min", "gpus": "gpus_per_node", "cpus": "cpus_per_task", "memory": "mem_gb", "name": "name", "nodes": "nodes"}
@@ -70,7 +74,12 @@ def launcher_of(name: str | None, jobs: int | None, cells: int, folder: Path, se
         return Submitit("slurm", jobs or max(cells, 1), folder, settings)
     if name == "submitit_local":
         return Submitit("local", jobs or 1, folder, settings)
-    raise ConfigError(f"launcher={name}: expected one of {', '.join(LAUNCHERS)}; for another cluster make the commands that --commands prints")
+    if name is not None and name.startswith(HYDRA):
+        return Processes(min(jobs or cells, cells), partial(hydra_command, name, settings), shared=False)
+    raise ConfigError(
+        f"launcher={name}: expected one of {', '.join(LAUNCHERS)}, or {HYDRA}NAME for a launcher of Hydra's; for another cluster make the commands "
+        "that --commands prints"
+    )
 
 
 def _no_settings(settings: Mapping[str, str]) -> None:
@@ -88,16 +97,30 @@ def job_file(job: Job) -> Path:
     return path
 
 
+def own_command(path: Path) -> list[str]:
+    """What makes a job in a process of its own."""
+    return [sys.executable, "-m", "transformer_zoo.studies.jobs", str(path)]
+
+
+def hydra_command(launcher: str, settings: Mapping[str, str], *paths: Path) -> list[str]:
+    """What hands jobs to a launcher of Hydra's and waits for it."""
+    words = [f"{HYDRA}launcher={launcher.removeprefix(HYDRA)}", *(f"hydra.launcher.{key}={value}" for key, value in settings.items())]
+    jobs = ",".join(quoted(str(path)) for path in paths)
+    place = quoted(str(paths[0].with_suffix(".hydra")))
+    return [sys.executable, "-m", "transformer_zoo.cli.multirun", "--multirun", f"+job={jobs}", f"hydra.sweep.dir={place}", *words]
+
+
 # --- processes of this machine ----------------------------------------------------------------------------------------------------------
 
 
 class Processes:
-    """Several processes, each with its share of the cores, and with a GPU of its own where there are several."""
+    """Several processes, each with its share of the cores, and with a GPU of its own where there are several; not `shared`: of another machine's."""
 
-    def __init__(self, parallel: int) -> None:
+    def __init__(self, parallel: int, command: Callable[[Path], list[str]] = own_command, *, shared: bool = True) -> None:
         self.parallel = parallel
+        self._command, self._shared = command, shared
         self._cores = max(1, _usable_cores() // parallel)
-        self._devices = _devices()
+        self._devices = _devices() if shared else []
         self._slots: dict[int, _Process] = {}
 
     def start(self, job: Job) -> Task:
@@ -106,7 +129,7 @@ class Processes:
         path = job_file(job)
         with path.with_name(Path(job.result).stem + ".log").open("a", encoding="utf-8") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "transformer_zoo.studies.jobs", str(path)],
+                self._command(path),
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -118,6 +141,8 @@ class Processes:
 
     def _share(self, slot: int) -> dict[str, str]:
         """What a slot may use, as environment variables; a number of threads that is set already stays."""
+        if not self._shared:
+            return {}
         threads = {"OMP_NUM_THREADS": str(self._cores), "MKL_NUM_THREADS": str(self._cores)}
         share = {name: number for name, number in threads.items() if name not in os.environ}
         return share | ({"CUDA_VISIBLE_DEVICES": self._devices[slot % len(self._devices)]} if len(self._devices) > 1 else {})
