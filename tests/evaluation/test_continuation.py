@@ -16,9 +16,10 @@ from transformer_zoo.evaluation.base import EvaluationContext
 from transformer_zoo.evaluation.continuation import Continuation, ContinuationConfig
 from transformer_zoo.objectives.base import ObjectiveConfig
 from transformer_zoo.objectives.causal_lm import CausalLMConfig
+from transformer_zoo.objectives.denoising import DenoisingConfig
 from transformer_zoo.objectives.masked_lm import MaskedLMConfig
 from transformer_zoo.objectives.prefix_lm import PrefixLMConfig
-from transformer_zoo.objectives.span_corruption import SpanCorruptionConfig
+from transformer_zoo.objectives.translation import TranslationConfig
 from transformer_zoo.records import HeadNeed, SequenceInputs, TranslationInputs
 
 Make = Callable[..., EvaluationContext]
@@ -138,8 +139,9 @@ def test_joined_documents_have_no_floor_and_no_window_with_the_end_of_one(contex
 
 
 def test_what_cannot_be_asked_is_said(context: Make, uniform: Callable[..., Any]) -> None:
-    with pytest.raises(ConfigError, match="was not trained to tell: it needs objective=clm, prefix_lm, mlm"):
-        evaluation(context(SpanCorruptionConfig(), sequence_length=24))
+    for objective in (DenoisingConfig(), TranslationConfig()):
+        with pytest.raises(ConfigError, match="was not trained to tell: it needs objective=clm, prefix_lm, mlm"):
+            evaluation(context(objective, sequence_length=24))
     here = context(CausalLMConfig(), sequence_length=16)
     made = evaluation(here, max_samples=1)
     made.reader.sizes[0] = 15  # the one window that is looked at is not whole
