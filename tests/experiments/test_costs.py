@@ -46,12 +46,12 @@ def counted(config: Any) -> tuple[float, float, float, float]:
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["model=bert", "objective=mlm"],
+        ["model=albert"],
         ["model=gpt2", "data.packing=separate", "training.micro_batch_size=3"],
         ["model=transformer", "objective=translation", "training.batch_tokens=300"],
         ["model=bart"],
     ],
-    ids=["masked", "ragged in micro-batches", "translation by tokens", "denoising"],
+    ids=["masked, beside pairs", "ragged in micro-batches", "translation by tokens", "denoising"],
 )
 def test_a_step_costs_what_its_batches_do(overrides: list[str]) -> None:
     found = costs(*overrides)
