@@ -311,7 +311,7 @@ def test_what_cannot_be_run_so_is_refused_before_anything_is_written(options: di
 
 # --- real processes ---------------------------------------------------------------------------------------------------------------------
 
-SMALL = ["model=gpt2", "model/size=tiny", "model.n_layers=1", "training.batch_size=2", "final_evaluation=null", "data=pocket", "tokenizer=words"]
+SMALL = ["model=gpt2", "model/size=tiny", "model.n_layers=1", "training.batch_size=2", "final_evaluation=null", "data=pocket", "tokenizer=word"]
 
 
 def small(folder: Path, *words: str, n_seeds: int = 2) -> Study:

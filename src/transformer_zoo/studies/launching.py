@@ -263,10 +263,12 @@ class _Submission:
 
     def ended(self) -> Outcome | None:
         found = self._job.outcome()
-        if found is not None:
-            return found
+        if found is not None and not self._local:
+            return found  # SLURM itself tells only now and then
         if not self._submitted.done():
             return None
+        if found is not None:
+            return found
         if self._stopped_by:
             return Outcome(exit_code=128 + self._stopped_by, stopped_by=self._stopped_by)
         said = f"job {self._submitted.job_id} ended as {self._submitted.state} and without a word"
