@@ -11,6 +11,7 @@ from pathlib import Path
 from transformer_zoo.experiments.results import Group, StudyRecord, find_runs, group_runs, mean_and_deviation, read_study
 from transformer_zoo.reports.comparing import baseline_of, compare, comparisons_md, meaningful
 from transformer_zoo.reports.continuations import BITS, by_group, continuation_chart, continuation_md
+from transformer_zoo.reports.fairness import fairness
 from transformer_zoo.reports.lengths import by_group as lengths_of
 from transformer_zoo.reports.lengths import lengths_chart, lengths_md
 from transformer_zoo.reports.svg import Interval, dot_chart, figure
@@ -66,12 +67,17 @@ def section(name: str, record: StudyRecord, groups: Sequence[Group]) -> str:
     seconds = sum(cost for group in finished for one in group.finished if (cost := one.size("seconds")) is not None)
     planned, done = sum(len(group.runs) for group in groups), sum(len(group.finished) for group in groups)
     seeds = f"{n_seeds[0]} seed{'' if n_seeds == [1] else 's'}" if len(n_seeds) == 1 else f"{n_seeds[0]} to {n_seeds[-1]} seeds"
-    equal = f"Made equal: {', '.join(record.matched)} (within {record.tolerance:.0%})." if record.matched else "Nothing was made equal."
+    fair = fairness(groups, study=record)
+    missed = [note for note in fair.warnings if note.startswith("Matched in")]
+    sizes = [f"- {note}" for note in [*missed, *(note for note in fair.unequal if note.startswith("Not equal"))]]
+    meant = "Meant to be equal" if missed else "Made equal"
+    equal = f"{meant}: {', '.join(record.matched)} (within {record.tolerance:.0%})." if record.matched else "Nothing was made equal."
     told = [
         f"`transformer-zoo {' '.join(word for word in record.command if not word.startswith(PLACE))}`",
         "",
         f"{done} of {planned} runs, {seeds}; {equal} Training took {seconds / 60:.0f} minutes of runs in all on {machine}, torch {version}.",
         "",
+        *([*sizes, ""] if sizes else []),
         *table(finished),
         "",
         f"![{name}](figures/comparison_{name}.svg)",

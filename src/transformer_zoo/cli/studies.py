@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -60,63 +60,30 @@ def report(arguments: Arguments) -> int:
 
 def _asked(arguments: Arguments, kind: str) -> dict[str, Any]:
     """What a study is called with: its recipe, if one is named, and what is typed, which wins."""
-    from transformer_zoo.experiments.compose import experiment, factors, spans
-    from transformer_zoo.studies.declaring import yielding
+    from transformer_zoo.experiments.compose import experiment
     from transformer_zoo.studies.factors import Design
-    from transformer_zoo.studies.recipe import StudyRecipe, key_of, study_recipe, without
-    from transformer_zoo.studies.study import Doors, Terms
+    from transformer_zoo.studies.recipe import StudyRecipe, study_recipe
+    from transformer_zoo.studies.study import Doors
     from transformer_zoo.studies.tuning import Tuning
 
     command, folders = _repeating(arguments, kind), arguments.config_dirs
     named = arguments.take("study")
     recipe = study_recipe(named, folders) if named else StudyRecipe()
     given = _Given(arguments)
-    terms = Terms(
-        match=given.names("match", recipe.match),
-        count_embeddings=given.truth("count_embeddings", recipe.count_embeddings),
-        tolerance=given.number("tolerance", recipe.tolerance),
-        baseline=given.text("baseline", recipe.baseline),
-        declare=given.names("declare", recipe.declare),
-    )
+    terms = _terms(given, recipe)
     tuned, trials, samples = given.names("tune", recipe.tune), given.count("trials", recipe.trials), given.count("samples", recipe.samples)
     seeds, folder, running = given.count("seeds", recipe.seeds) or 1, given.text("study_dir", None), given.running()
     models = given.names("model", ()) if kind == "compare" else []
-
-    typed = [*arguments.words, *arguments.flags.get("--drop", [])]
-    ranges, words = spans(arguments.words)
-    varied, fixed = factors(words)
-    if models:
-        recipe.values.pop("model", None)
-    own = {key: values for key, values in recipe.values.items() if key not in {*varied, *ranges, *map(key_of, fixed)}}
-    own_ranges, own_values = _ranges(own)
-    both = [key for key in (*varied, *ranges) if key in map(key_of, fixed)]
-    if both:
-        raise ConfigError(*(f"{key}: several values are given, and one value as well; leave one of the two out" for key in both))
-    typed_keys = [*varied, *ranges]
-    values, ranges = own_values | varied, own_ranges | ranges
+    typed = _Typed.of(arguments, models)
+    values, ranges = typed.beside(recipe)
     _check_tuned(tuned, values, ranges)
-
-    def kept(overrides: list[str]) -> list[str]:
-        chosen = [*fixed, *(f"{key}=" for key in typed_keys), *(f"model={name}" for name in models[:1])]
-        gone = yielding(overrides, chosen, folders)
-        for word in gone:
-            logger.info("study=%s: %s gives way to what is typed", named, word)
-        return [word for word in overrides if word not in gone]
-
-    variants = {
-        name: {
-            variant: replace(made, overrides=without(made.overrides, typed), phases=[without(phase, typed) for phase in made.phases])
-            for variant, made in choices.items()
-        }
-        for name, choices in recipe.variants.items()
-    }
     asked = {
         "factors": {key: found for key, found in values.items() if key not in tuned},
-        "variants": variants,
-        "overrides": [*kept(recipe.overrides), *fixed],
+        "variants": typed.variants(recipe),
+        "overrides": [*typed.kept(recipe.overrides, f"study={named}", folders), *typed.fixed],
         "design": Design(
             zips=[_names(keys) for keys in arguments.flags.get("--zip", [])] or recipe.zip,
-            drops=arguments.flags.get("--drop", []) or recipe.drop,
+            drops=typed.drops or recipe.drop,
             spans={key: span for key, span in ranges.items() if key not in tuned},
             samples=samples,
         ),
@@ -136,6 +103,78 @@ def _asked(arguments: Arguments, kind: str) -> dict[str, Any]:
         "doors": Doors(compose=partial(experiment, config_dirs=folders), config_dirs=folders, running=running),
     }
     return asked | ({"models": models} if kind == "compare" else {})
+
+
+def _terms(given: "_Given", recipe: Any) -> Any:
+    """What is held equal, by what is typed or else by the study."""
+    from transformer_zoo.studies.study import Terms
+
+    return Terms(
+        match=given.names("match", recipe.match),
+        count_embeddings=given.truth("count_embeddings", recipe.count_embeddings),
+        tolerance=given.number("tolerance", recipe.tolerance),
+        baseline=given.text("baseline", recipe.baseline),
+        declare=given.names("declare", recipe.declare),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Typed:
+    """The overrides that are typed, and what they leave of a study's own."""
+
+    words: list[str]
+    """All of them, as typed."""
+    fixed: list[str]
+    """Those with one value."""
+    varied: dict[str, list[str]]
+    """Setting → its values."""
+    ranges: dict[str, Any]
+    """Setting → its range."""
+    models: list[str]
+    drops: list[str]
+
+    @classmethod
+    def of(cls, arguments: Arguments, models: list[str]) -> "_Typed":
+        from transformer_zoo.experiments.compose import factors, spans
+        from transformer_zoo.studies.recipe import key_of
+
+        ranges, others = spans(arguments.words)
+        varied, fixed = factors(others)
+        both = [key for key in (*varied, *ranges) if key in map(key_of, fixed)]
+        if both:
+            raise ConfigError(*(f"{key}: several values are given, and one value as well; leave one of the two out" for key in both))
+        return cls(words=arguments.words, fixed=fixed, varied=varied, ranges=ranges, models=models, drops=arguments.flags.get("--drop", []))
+
+    def beside(self, recipe: Any) -> tuple[dict[str, list[str]], dict[str, Any]]:
+        """Values and ranges: the study's for settings that nobody typed, and the typed ones."""
+        from transformer_zoo.studies.recipe import key_of
+
+        taken = {*self.varied, *self.ranges, *map(key_of, self.fixed), *(["model"] if self.models else [])}
+        ranges, values = _ranges({key: values for key, values in recipe.values.items() if key not in taken})
+        return values | self.varied, ranges | self.ranges
+
+    def kept(self, overrides: Sequence[str], study: str, folders: Sequence[Path]) -> list[str]:
+        """The study's overrides that do not give way to what is typed."""
+        from transformer_zoo.studies.declaring import yielding
+
+        chosen = [*self.fixed, *(f"{key}=" for key in (*self.varied, *self.ranges)), *(f"model={name}" for name in self.models[:1])]
+        gone = yielding(overrides, chosen, folders)
+        for word in gone:
+            logger.info("%s: %s gives way to what is typed", study, word)
+        return [word for word in overrides if word not in gone]
+
+    def variants(self, recipe: Any) -> dict[str, dict[str, Any]]:
+        """The study's variants without the settings that are typed."""
+        from transformer_zoo.studies.recipe import without
+
+        typed = [*self.words, *self.drops]
+        return {
+            name: {
+                variant: replace(made, overrides=without(made.overrides, typed), phases=[without(phase, typed) for phase in made.phases])
+                for variant, made in choices.items()
+            }
+            for name, choices in recipe.variants.items()
+        }
 
 
 class _Given:

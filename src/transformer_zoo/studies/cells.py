@@ -14,6 +14,7 @@ from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.experiments.convert import to_dict
 from transformer_zoo.experiments.costs import Costs
 from transformer_zoo.experiments.results import STUDY_FILE, flatten, is_identity
+from transformer_zoo.training import io
 
 Compose = Callable[[Sequence[str]], ExperimentConfig]
 """Overrides → checked settings; `experiments.compose.experiment` is one."""
@@ -134,6 +135,4 @@ def quoted(text: str) -> str:
 def write_plan(study: Study) -> None:
     """Write `study.yaml`, whole or not at all."""
     study.folder.mkdir(parents=True, exist_ok=True)
-    temporary = study.folder / f"{STUDY_FILE}.tmp"
-    temporary.write_text(yaml.safe_dump(study.document(), sort_keys=False, allow_unicode=True, width=150), encoding="utf-8")
-    temporary.replace(study.folder / STUDY_FILE)
+    io.replace_text(study.folder / STUDY_FILE, yaml.safe_dump(study.document(), sort_keys=False, allow_unicode=True, width=150))

@@ -22,6 +22,7 @@ from transformer_zoo.experiments.results import FINAL_EVALUATION, RunRecord, rea
 from transformer_zoo.studies.cells import Cell, Compose, Train, quoted
 from transformer_zoo.studies.measuring import Measurement, Measuring
 from transformer_zoo.studies.phases import train_phases
+from transformer_zoo.training import io
 from transformer_zoo.training.rundir import holder
 from transformer_zoo.training.signals import StopNow, StopRequested
 
@@ -144,10 +145,7 @@ def perform(document: dict[str, Any]) -> dict[str, Any]:
         outcome = Outcome(failure="", exit_code=error.stopped_exit_code, stopped_by=error.signal_number)
     except KeyboardInterrupt:
         outcome = Outcome(exit_code=128 + signal.SIGINT, stopped_by=signal.SIGINT)
-    path = Path(job.result)
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    temporary.write_text(json.dumps(asdict(outcome)) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    io.replace_text(Path(job.result), json.dumps(asdict(outcome)) + "\n")
     return asdict(outcome)
 
 

@@ -49,7 +49,7 @@ def match(
     Raises:
         ConfigError: measures exclude each other, or a contestant cannot be made equal: how close it came, and what to relax.
     """
-    _check(measures)
+    check(measures)
     price = price or pricer()
     first, *others = contestants
     start = compose(_words(first, common))
@@ -205,7 +205,8 @@ class _Match:
                 )
 
 
-def _check(measures: Sequence[str]) -> None:
+def check(measures: Sequence[str]) -> None:
+    """Raises ConfigError for a measure that there is not, and for such as exclude each other."""
     unknown = [measure for measure in measures if measure not in MEASURES]
     if unknown:
         raise ConfigError(f"match={unknown[0]}: expected some of {', '.join(MEASURES)}{did_you_mean(unknown[0], MEASURES)}")

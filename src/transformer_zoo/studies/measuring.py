@@ -11,6 +11,7 @@ from transformer_zoo.data.rows import FileDataConfig
 from transformer_zoo.errors import ConfigError, DataError
 from transformer_zoo.experiments.results import MEASURED, read_run
 from transformer_zoo.settings import Config
+from transformer_zoo.training import io
 
 logger = logging.getLogger(__name__)
 
@@ -86,9 +87,7 @@ class Measuring:
                 raise ConfigError(f"measurement {name}: score={measurement.score} is not among {', '.join(found['metrics'])}")
             document = {"words": measurement.words, "score": measurement.score, **found}
             path.parent.mkdir(exist_ok=True)
-            temporary = path.with_suffix(".tmp")
-            temporary.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-            temporary.replace(path)
+            io.replace_text(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
 def _kept(path: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 from transformer_zoo.errors import RunNotFoundError
 from transformer_zoo.experiments.results import AXES
 from transformer_zoo.studies.cells import Study
+from transformer_zoo.training import io
 
 STATUS_FILE = "study_status.json"
 DONE, RUNNING, FAILED, WAITING = "done", "running", "failed", "waiting"
@@ -103,9 +104,7 @@ class Board:
             "updated": self.updated,
             "cells": [asdict(cell) for cell in self.cells],
         }
-        temporary = self.folder / f".{STATUS_FILE}.tmp-{os.getpid()}"
-        temporary.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        temporary.replace(self.folder / STATUS_FILE)
+        io.replace_text(self.folder / STATUS_FILE, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
 
     def counts(self) -> dict[str, int]:
         """Runs by status."""

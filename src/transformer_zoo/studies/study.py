@@ -220,9 +220,7 @@ def _check(found: Sequence[Combination], terms: Terms, tuning: Tuning | None, se
             raise ConfigError(f"{label}: is named twice; every combination runs once for each seed")
     if terms.baseline is not None and terms.baseline not in labels:
         raise ConfigError(f"baseline={terms.baseline}: there is no such label{did_you_mean(terms.baseline, labels)} (there are {', '.join(labels)})")
-    for measure in terms.match:
-        if measure not in matching.MEASURES:
-            raise ConfigError(f"match={measure}: expected some of {', '.join(matching.MEASURES)}{did_you_mean(measure, matching.MEASURES)}")
+    matching.check(terms.match)
     if not 0 < terms.tolerance < 1:
         raise ConfigError(f"tolerance={terms.tolerance:g}: expected a share between 0 and 1, such as 0.02")
     if tuning is not None:

@@ -24,6 +24,7 @@ from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.experiments.results import read_run
 from transformer_zoo.experiments.spans import EDGE, Span
 from transformer_zoo.studies.cells import Compose, config_hash, quoted, slug
+from transformer_zoo.training import io
 
 logger = logging.getLogger(__name__)
 
@@ -286,6 +287,4 @@ def _kept(file: Path) -> list[Trial]:
 
 def _keep(file: Path, trials: Sequence[Trial]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_suffix(".tmp")
-    temporary.write_text(json.dumps([asdict(one) for one in trials], indent=1) + "\n", encoding="utf-8")
-    temporary.replace(file)
+    io.replace_text(file, json.dumps([asdict(one) for one in trials], indent=1) + "\n")

@@ -48,6 +48,11 @@ def replace_bytes(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+def replace_text(path: Path, text: str) -> None:
+    """The same of a text, in UTF-8."""
+    replace_bytes(path, text.encode())
+
+
 def make_folder(path: Path) -> None:
     before("mkdir", path)
     path.mkdir()
