@@ -8,10 +8,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from transformer_zoo.experiments.results import Group, StudyRecord, find_runs, group_runs, mean_and_deviation, read_study
 from transformer_zoo.reports.comparing import baseline_of, compare, comparisons_md, meaningful
 from transformer_zoo.reports.continuations import BITS, by_group, continuation_chart, continuation_md
 from transformer_zoo.reports.fairness import fairness
+from transformer_zoo.reports.finding import StudyRecord, find_runs, read_study
+from transformer_zoo.reports.groups import Group, group_runs, mean_and_deviation
 from transformer_zoo.reports.lengths import by_group as lengths_of
 from transformer_zoo.reports.lengths import lengths_chart, lengths_md
 from transformer_zoo.reports.svg import Interval, dot_chart, figure

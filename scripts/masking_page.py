@@ -4,8 +4,9 @@
 import sys
 from pathlib import Path
 
-from transformer_zoo.experiments.results import Group, find_runs, group_runs, mean_and_deviation
+from transformer_zoo.reports.finding import find_runs
 from transformer_zoo.reports.grids import Grid
+from transformer_zoo.reports.groups import Group, group_runs, mean_and_deviation
 from transformer_zoo.reports.mask_answers import answers_md, grid_to_compare, trained_at
 from transformer_zoo.reports.svg import Series, figure, line_chart
 from transformer_zoo.reports.tables import size_text, spread_text

@@ -10,8 +10,10 @@ import pytest
 
 from reports.folders import write_study
 from transformer_zoo.errors import ConfigError
-from transformer_zoo.experiments.results import Group, RunRecord, StudyRecord
+from transformer_zoo.experiments.results import RunRecord
 from transformer_zoo.reports.comparing import baseline_of, compare, comparisons, comparisons_csv, comparisons_md, comparisons_tex, sentences
+from transformer_zoo.reports.finding import StudyRecord
+from transformer_zoo.reports.groups import Group
 from transformer_zoo.reports.report import report, study_files
 from transformer_zoo.reports.statistics import holm
 

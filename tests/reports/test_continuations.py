@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from reports.folders import write_run
-from transformer_zoo.experiments.results import Group, find_runs, group_runs
 from transformer_zoo.reports.continuations import continuation_chart, continuation_md, continuation_section, floor, lines
+from transformer_zoo.reports.finding import find_runs
+from transformer_zoo.reports.groups import Group, group_runs
 from transformer_zoo.reports.report import report
 
 

@@ -7,8 +7,10 @@ from xml.etree import ElementTree
 import pytest
 from fabricated import fabricated_run, fabricated_study, sixty, three
 
-from transformer_zoo.experiments.results import RunRecord, find_runs, group_runs, read_run
+from transformer_zoo.experiments.results import RunRecord, read_run
 from transformer_zoo.reports.curves import POINTS_OF_A_PAGE, Curve, charts, curve, curve_files, curves, data, legend, place, share
+from transformer_zoo.reports.finding import find_runs
+from transformer_zoo.reports.groups import group_runs
 from transformer_zoo.reports.report import html, references
 
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from transformer_zoo.experiments.results import Group, RunRecord
+from transformer_zoo.experiments.results import RunRecord
 from transformer_zoo.reports.effects import Design, effects_section, heat_map, levels_of
+from transformer_zoo.reports.groups import Group
 
 
 def group(levels: dict[str, str], *losses: float, status: str = "done", config: dict[str, str] | None = None) -> Group:

@@ -10,8 +10,9 @@ import yaml
 
 from reports.folders import write_run, write_study
 from transformer_zoo.errors import ConfigError, RunNotFoundError
-from transformer_zoo.experiments.results import find_runs, group_runs, read_study
 from transformer_zoo.reports.fairness import Fairness, fairness
+from transformer_zoo.reports.finding import find_runs, read_study
+from transformer_zoo.reports.groups import group_runs
 from transformer_zoo.reports.report import report
 
 LOSSES = {"bert": (2.0, 2.1), "gpt2": (1.5, 1.6)}

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from transformer_zoo.experiments.results import Group, find_runs, group_runs
+from transformer_zoo.reports.finding import find_runs
 from transformer_zoo.reports.grids import grid_md, grid_section, grids, lines
+from transformer_zoo.reports.groups import Group, group_runs
 from transformer_zoo.reports.report import report, study_files
 from transformer_zoo.reports.rows import scores
 

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from transformer_zoo.experiments.results import Group, RunRecord
+from transformer_zoo.experiments.results import RunRecord
+from transformer_zoo.reports.groups import Group
 from transformer_zoo.reports.ledgers import ledger_lines, ledger_md, ledger_section
 from transformer_zoo.reports.report import sections
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from reports.folders import write_run
-from transformer_zoo.experiments.results import Group, find_runs, group_runs
+from transformer_zoo.reports.finding import find_runs
+from transformer_zoo.reports.groups import Group, group_runs
 from transformer_zoo.reports.lengths import lengths_chart, lengths_md, lengths_section
 from transformer_zoo.reports.report import report
 

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from transformer_zoo.experiments.results import Group, RunRecord
+from transformer_zoo.experiments.results import RunRecord
 from transformer_zoo.reports.grids import grid_section, grids, shades
+from transformer_zoo.reports.groups import Group
 from transformer_zoo.reports.mask_answers import answers_md, answers_section, conclusion, grid_to_compare, trained_at
 
 LOSSES = {0.15: {0.15: 2.0, 0.4: 3.0}, 0.4: {0.15: 2.1, 0.4: 2.5}}

@@ -6,7 +6,9 @@ from fabricated import fabricated_study, three
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transformer_zoo.experiments.results import Group, RunRecord, find_runs, group_runs
+from transformer_zoo.experiments.results import RunRecord
+from transformer_zoo.reports.finding import find_runs
+from transformer_zoo.reports.groups import Group, group_runs
 from transformer_zoo.reports.pareto import dots, front, pareto_files, pareto_section
 
 POINTS = [(1, 5.0), (2, 4.0), (2, 3.0), (3, 3.0), (4, 3.5), (5, 1.0)]

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from fabricated import fabricated_study, sixty, three
 
-from transformer_zoo.experiments.results import Group, RunRecord, StudyRecord, find_runs, group_runs
+from transformer_zoo.experiments.results import RunRecord
+from transformer_zoo.reports.finding import StudyRecord, find_runs
+from transformer_zoo.reports.groups import Group, group_runs
 from transformer_zoo.reports.parts import part_bars, parts_section
 from transformer_zoo.reports.provenance import (
     commands_section,

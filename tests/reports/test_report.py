@@ -14,8 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transformer_zoo.errors import RunNotFoundError
-from transformer_zoo.experiments.results import find_runs, group_runs, read_run
+from transformer_zoo.experiments.results import read_run
 from transformer_zoo.reports.curves import mean_curve
+from transformer_zoo.reports.finding import find_runs
+from transformer_zoo.reports.groups import group_runs
 from transformer_zoo.reports.report import report, study_files
 from transformer_zoo.reports.rows import summarise
 from transformer_zoo.reports.svg import Series, figure, line_chart, log_ticks, nice_ticks, short_number

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from reports.folders import write_run, write_study
-from transformer_zoo.experiments.results import Group, RunRecord, find_runs, group_runs
+from transformer_zoo.experiments.results import RunRecord
+from transformer_zoo.reports.finding import find_runs
+from transformer_zoo.reports.groups import Group, group_runs
 from transformer_zoo.reports.rows import Row, best_rows, comparable, summarise, verdict_notes, verdicts
 from transformer_zoo.reports.statistics import ALPHA
 from transformer_zoo.reports.tables import cell_text, runs_csv, summary_csv, summary_md, summary_tex

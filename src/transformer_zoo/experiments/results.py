@@ -1,20 +1,14 @@
-"""Reads finished and unfinished runs back from their folders alone, and groups those that differ in nothing but the seed."""
+"""Reads finished and unfinished runs back from their folders alone."""
 
 import functools
 import json
-import logging
 import math
-import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
-
-from transformer_zoo.errors import RunNotFoundError
-
-logger = logging.getLogger(__name__)
 
 NOT_IDENTITY = ("name", "recipe", "seed", "run_dir", "resume", "device", "tracker", "training.log_every")
 """Settings (or sections) that do not make another experiment."""
@@ -68,7 +62,7 @@ class RunRecord:
         """A number of `summary.json` (parameters, flops, tokens_per_second …), costs with those of earlier phases; None where a part is not known."""
         parts = [self.summary, *self.phases] if name in ADDED_UP else [self.summary]
         values: list[Any] = [_predicted_tokens(part) if name == "predicted_tokens" else part.get(name) for part in parts]
-        known = [float(value) for value in values if _is_number(value)]
+        known = [float(value) for value in values if is_number(value)]
         return sum(known) if len(known) == len(parts) else None
 
     @property
@@ -103,11 +97,11 @@ class RunRecord:
     def curve(self, metric: str, axis: str) -> list[tuple[float, float]]:
         """Points (x, value) of a metric over `steps`, `tokens` or `seconds`."""
         key = AXES[axis]
-        return [(float(line[key]), float(line[metric])) for line in self.history if _is_number(line.get(metric)) and _is_number(line.get(key))]
+        return [(float(line[key]), float(line[metric])) for line in self.history if is_number(line.get(metric)) and is_number(line.get(key))]
 
     def metrics(self) -> list[str]:
         """Names of everything measured, in order of appearance."""
-        names = dict.fromkeys(name for line in self.history for name in line if name not in AXES.values() and _is_number(line[name]))
+        names = dict.fromkeys(name for line in self.history for name in line if name not in AXES.values() and is_number(line[name]))
         return list(dict.fromkeys([*names, *self.final()]))
 
     def final(self) -> dict[str, float]:
@@ -115,12 +109,12 @@ class RunRecord:
         told = self.summary.get("metrics", {})
         told = told.get("final", told) if isinstance(told, Mapping) else {}
         told = told if isinstance(told, Mapping) else {}
-        return self._last | {name: float(value) for name, value in told.items() if _is_number(value)} | self.measured_scores()
+        return self._last | {name: float(value) for name, value in told.items() if is_number(value)} | self.measured_scores()
 
     @functools.cached_property
     def _last(self) -> dict[str, float]:
         """The last value of every metric in the history, read once: histories are long and asked often."""
-        return {name: float(value) for line in self.history for name, value in line.items() if _is_number(value) and name not in AXES.values()}
+        return {name: float(value) for line in self.history for name, value in line.items() if is_number(value) and name not in AXES.values()}
 
     def measured_scores(self) -> dict[str, float]:
         """The score of every measurement made after the end, as `validation/sst2_accuracy` for the accuracy of the one named sst2."""
@@ -132,62 +126,13 @@ class RunRecord:
         score, metrics = told.get("score"), told.get("metrics")
         value: Any = metrics.get(score) if isinstance(score, str) and isinstance(metrics, Mapping) else None
         split, _, metric = str(score).partition("/")
-        return {f"{split}/{measurement}_{metric.rpartition('/')[2]}": float(value)} if _is_number(value) else {}
+        return {f"{split}/{measurement}_{metric.rpartition('/')[2]}": float(value)} if is_number(value) else {}
 
     def best(self, metric: str) -> float | None:
         """The best value the metric ever had."""
-        values = [float(line[metric]) for line in self.history if _is_number(line.get(metric)) and math.isfinite(line[metric])]
+        values = [float(line[metric]) for line in self.history if is_number(line.get(metric)) and math.isfinite(line[metric])]
         values += [value for name, value in self.final().items() if name == metric and math.isfinite(value)]
         return (max if higher_is_better(metric) else min)(values) if values else None
-
-
-@dataclass(kw_only=True)
-class Group:
-    """Runs that share everything but the seed."""
-
-    label: str
-    runs: list[RunRecord]
-
-    @property
-    def finished(self) -> list[RunRecord]:
-        return [run for run in self.runs if run.status == "done"]
-
-    def by_seed(self, metric: str) -> dict[Any, float]:
-        """Seed → final value of the finished runs. Runs that repeat a seed are one observation, their mean: a repetition tells nothing of chance."""
-        found: dict[Any, list[float]] = {}
-        for run in self.finished:
-            if metric in (final := run.final()):
-                found.setdefault(str(run.path) if run.seed is None else run.seed, []).append(final[metric])
-        return {seed: values[0] if len(values) == 1 else statistics.fmean(values) for seed, values in found.items()}
-
-    def values(self, metric: str) -> list[float]:
-        """The final values of the finished runs, one for each seed."""
-        return list(self.by_seed(metric).values())
-
-    def sizes(self, key: str) -> list[float]:
-        """A size or cost (see `RunRecord.size`) of the finished runs, where it is known."""
-        return [size for run in self.finished if (size := run.size(key)) is not None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudyRecord:
-    """A study as its `study.yaml` tells it; what an older one does not say is None or empty."""
-
-    path: Path
-    kind: str = ""
-    declared: tuple[str, ...] | None = None
-    """Settings (or sections) that its runs may differ in; None: it does not say."""
-    matched: tuple[str, ...] = ()
-    """What the contestants were made equal in."""
-    tolerance: float = 0.02
-    baseline: str | None = None
-    """Label of the group that the others are compared with."""
-    command: tuple[str, ...] = ()
-    """The words that repeat it."""
-    contestants: tuple[dict[str, Any], ...] = ()
-    cells: tuple[dict[str, Any], ...] = ()
-    problem: str = ""
-    """Why the file could not be read."""
 
 
 def higher_is_better(metric: str) -> bool:
@@ -195,20 +140,14 @@ def higher_is_better(metric: str) -> bool:
     return any(word in metric for word in ("accuracy", "bleu", "chrf", "f1", "matthews", "correlation", "score"))
 
 
-def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
-    """The mean and the sample standard deviation, None for a single value; NaN mean for none."""
-    if not values:
-        return math.nan, None
-    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
-
-
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether a value counts something; true and false do not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _ledger(summary: Mapping[str, Any]) -> dict[str, float]:
     told = summary.get("ledger")
-    return {name: float(value) for name, value in told.items() if _is_number(value)} if isinstance(told, Mapping) else {}
+    return {name: float(value) for name, value in told.items() if is_number(value)} if isinstance(told, Mapping) else {}
 
 
 def _predicted_tokens(summary: Mapping[str, Any]) -> Any:
@@ -319,145 +258,3 @@ def _history(path: Path) -> list[dict[str, Any]]:
         if isinstance(entry, dict) and entry:
             history.append(entry)
     return history
-
-
-def find_runs(paths: Iterable[Path]) -> list[RunRecord]:
-    """The runs that `paths` name: run folders, studies (with the runs they planned), or folders that hold some.
-
-    Raises RunNotFoundError for a path that is not there or holds none.
-    """
-    found: dict[Path, RunRecord] = {}
-    for path in paths:
-        if not path.is_dir():
-            raise RunNotFoundError(f"report: there is no run, study or folder {str(path)!r}; give the folder that `train` or `compare` named")
-        here = [_one(path)] if is_run(path) else _planned(path) or _below(path)
-        if not here:
-            raise RunNotFoundError(f"report: {str(path)!r} holds no runs (a run has {' or '.join(RUN_FILES)})")
-        for record in here:
-            found.setdefault(record.path.resolve(), record)
-    return list(found.values())
-
-
-def _one(folder: Path) -> RunRecord:
-    """A run that was named itself; one of a study is read as its plan knows it."""
-    record = read_run(folder)
-    study = study_of([record])
-    planned = [] if study is None or study.problem else _planned(study.path)
-    return next((run for run in planned if run.path.resolve() == folder.resolve()), record)
-
-
-def read_study(study: Path) -> StudyRecord | None:
-    """What a study's `study.yaml` says; None where there is none. Damage makes a record with a `problem`, never an exception."""
-    file = study / STUDY_FILE
-    if not file.is_file():
-        return None
-    try:
-        plan = yaml.safe_load(file.read_text(encoding="utf-8"))
-        if not isinstance(plan, dict):
-            raise ValueError("it does not hold settings")
-        cells = plan.get("cells") or []
-        if not isinstance(cells, list) or not all(isinstance(cell, dict) and cell.keys() >= {"label", "seed", "run"} for cell in cells):
-            raise ValueError("its cells are not a list of runs, each with label, seed and run")
-        return StudyRecord(
-            path=study,
-            kind=str(plan.get("kind") or ""),
-            declared=None if plan.get("declared") is None else _words(plan["declared"]),
-            matched=_words(plan.get("matched")),
-            tolerance=float(plan.get("tolerance") or StudyRecord.tolerance),
-            baseline=str(plan["baseline"]) if plan.get("baseline") else None,
-            command=_words(plan.get("command")),
-            contestants=tuple(one for one in plan.get("contestants") or [] if isinstance(one, dict)),
-            cells=tuple(cells),
-        )
-    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
-        return StudyRecord(path=study, problem=f"{STUDY_FILE} is damaged: {' '.join(str(error).split())}")
-
-
-def _words(value: Any) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    if not isinstance(value, list):
-        raise ValueError(f"{value!r} is not a list")
-    return tuple(str(one) for one in value)
-
-
-def study_of(runs: Sequence[RunRecord]) -> StudyRecord | None:
-    """The study that all of the runs belong to; None for runs of several studies or of none."""
-    folders = {next((folder for folder in list(run.path.resolve().parents)[:2] if (folder / STUDY_FILE).is_file()), None) for run in runs}
-    only = folders.pop() if len(folders) == 1 else None
-    return None if only is None else read_study(only)
-
-
-def _planned(folder: Path) -> list[RunRecord]:
-    """The runs of a study's plan, also those that are not there; none where there is no plan that can be read."""
-    study = read_study(folder)
-    if study is None:
-        return []
-    if study.problem:
-        logger.warning("%s: %s; its runs are read without it, and those that are not there cannot be named", folder, study.problem)
-        return []
-    records = []
-    for cell in study.cells:
-        record = read_run(folder / str(cell["run"]))
-        record.label = str(cell["label"])
-        levels = cell.get("levels")
-        record.levels = {str(key): str(value) for key, value in levels.items()} if isinstance(levels, Mapping) else {}
-        if not record.config:
-            record.config = {"seed": cell["seed"]}
-        if record.status == "missing":
-            record.reason = "not started"
-        record.failure = str(cell.get("failure") or "")
-        if record.failure and record.status != "done":
-            record.status, record.reason = "failed", record.failure
-        records.append(record)
-    return records
-
-
-def _below(folder: Path) -> list[RunRecord]:
-    records = []
-    for child in sorted(path for path in folder.iterdir() if path.is_dir()):
-        records += [read_run(child)] if is_run(child) else _planned(child) or _below(child)
-    return records
-
-
-def group_runs(runs: Sequence[RunRecord], *, labelled: bool = False) -> list[Group]:
-    """Runs with equal settings up to the seed form a group, named by what differs. `labelled`: the runs' own labels decide."""
-    keys = [(run.label,) if labelled else _identity(run) for run in runs]
-    members: dict[tuple[Any, ...], list[RunRecord]] = {}
-    for key, run in zip(keys, runs, strict=True):
-        members.setdefault(key, []).append(run)
-    groups = [Group(label=group[0].label, runs=group) for group in members.values()]
-    if not labelled:
-        for group, label in zip(groups, labels_of([group.runs[0] for group in groups]), strict=True):
-            group.label = label
-            for run in group.runs:
-                run.label = label
-    return groups
-
-
-def _identity(run: RunRecord) -> tuple[Any, ...]:
-    if run.status in {"missing", "unreadable"} and not run.config:
-        return (str(run.path),)
-    return tuple(sorted((key, json.dumps(value, default=str)) for key, value in run.config.items() if is_identity(key)))
-
-
-def labels_of(runs: Sequence[RunRecord]) -> list[str]:
-    """A name for each run by what differs: the overrides where they tell the runs apart, settings otherwise, folder names at last."""
-    overrides = [{text for text in run.overrides if is_identity(text.lstrip("+~").split("=")[0])} for run in runs]
-    common = set.intersection(*overrides) if overrides else set()
-    by_override = [" ".join(text for text in run.overrides if text in own - common) for run, own in zip(runs, overrides, strict=True)]
-    if len(runs) == 1:
-        return [by_override[0] or str(runs[0].config.get("recipe.name") or runs[0].path.name)]
-    if len(set(by_override)) == len(runs):
-        return [label or "as given" for label in by_override]
-    differing = differing_keys(runs)
-    by_setting = [", ".join(f"{key}={run.config.get(key, '–')}" for key in differing) for run in runs]
-    if len(set(by_setting)) == len(runs) and len(differing) <= 4:
-        return by_setting
-    return [run.path.name for run in runs]
-
-
-def differing_keys(runs: Sequence[RunRecord]) -> list[str]:
-    """The settings that are not the same in all runs (the seed and places apart)."""
-    keys = dict.fromkeys(key for run in runs for key in run.config if is_identity(key))
-    return [key for key in keys if len({json.dumps(run.config.get(key), default=str) for run in runs}) > 1]

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from transformer_zoo.errors import ConfigError
-from transformer_zoo.experiments.results import Group, StudyRecord, higher_is_better
+from transformer_zoo.experiments.results import higher_is_better
+from transformer_zoo.reports.finding import StudyRecord
+from transformer_zoo.reports.groups import Group
 from transformer_zoo.reports.rows import comparable, scores, summarise
 from transformer_zoo.reports.statistics import ALPHA, NONE, holm, paired
 from transformer_zoo.reports.tables import booktabs, csv_text, heading, md, tex

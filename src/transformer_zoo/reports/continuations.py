@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from transformer_zoo.experiments.results import Group, RunRecord, mean_and_deviation
+from transformer_zoo.experiments.results import RunRecord
+from transformer_zoo.reports.groups import Group, mean_and_deviation
 from transformer_zoo.reports.page import table
 from transformer_zoo.reports.svg import Interval, dot_chart
 from transformer_zoo.reports.tables import md, spread_text

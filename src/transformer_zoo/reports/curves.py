@@ -8,7 +8,8 @@ from html import escape
 from typing import Any
 
 from transformer_zoo.experiments.results import AXES as MEASURED_AXES
-from transformer_zoo.experiments.results import Group, RunRecord
+from transformer_zoo.experiments.results import RunRecord
+from transformer_zoo.reports.groups import Group
 from transformer_zoo.reports.rows import scores
 from transformer_zoo.reports.svg import N_COLOURS, Series, dash, figure, line_chart
 from transformer_zoo.reports.tables import heading

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from transformer_zoo.experiments.results import Group, differing_keys, higher_is_better, mean_and_deviation
+from transformer_zoo.experiments.results import higher_is_better
 from transformer_zoo.reports.curves import legend
+from transformer_zoo.reports.groups import Group, differing_keys, mean_and_deviation
 from transformer_zoo.reports.page import table
 from transformer_zoo.reports.rows import scores
 from transformer_zoo.reports.svg import Interval, Series, dot_chart, line_chart

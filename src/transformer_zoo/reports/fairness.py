@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from transformer_zoo.errors import ConfigError
-from transformer_zoo.experiments.results import Group, RunRecord, StudyRecord, differing_keys
+from transformer_zoo.experiments.results import RunRecord
+from transformer_zoo.reports.finding import StudyRecord
+from transformer_zoo.reports.groups import Group, differing_keys
 from transformer_zoo.reports.rows import scores
 from transformer_zoo.reports.tables import code_text, size_text
 

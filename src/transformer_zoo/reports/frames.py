@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from transformer_zoo.experiments.results import find_runs, group_runs, study_of
+from transformer_zoo.reports.finding import find_runs, study_of
+from transformer_zoo.reports.groups import group_runs
 from transformer_zoo.reports.tables import runs_csv
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from transformer_zoo.experiments.results import Group, mean_and_deviation
+from transformer_zoo.reports.groups import Group, mean_and_deviation
 from transformer_zoo.reports.page import table
 from transformer_zoo.reports.rows import judged
 from transformer_zoo.reports.svg import Series, line_chart

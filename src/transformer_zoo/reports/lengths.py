@@ -4,7 +4,8 @@ import re
 from collections.abc import Sequence
 from html import escape
 
-from transformer_zoo.experiments.results import Group, RunRecord, mean_and_deviation
+from transformer_zoo.experiments.results import RunRecord
+from transformer_zoo.reports.groups import Group, mean_and_deviation
 from transformer_zoo.reports.page import table
 from transformer_zoo.reports.svg import Series, line_chart
 from transformer_zoo.reports.tables import spread_text

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from transformer_zoo.experiments.results import Group, differing_keys, higher_is_better, mean_and_deviation
+from transformer_zoo.experiments.results import higher_is_better
 from transformer_zoo.reports.grids import Grid, grids
+from transformer_zoo.reports.groups import Group, differing_keys, mean_and_deviation
 from transformer_zoo.reports.statistics import LEVEL, T, paired
 from transformer_zoo.reports.svg import Series, line_chart
 

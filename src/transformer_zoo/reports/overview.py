@@ -4,9 +4,10 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from transformer_zoo.experiments.results import Group, RunRecord, mean_and_deviation
+from transformer_zoo.experiments.results import RunRecord
 from transformer_zoo.reports.comparing import HEADINGS, compare, comparison_cells, explained, sentences
 from transformer_zoo.reports.fairness import Fairness
+from transformer_zoo.reports.groups import Group, mean_and_deviation
 from transformer_zoo.reports.page import table
 from transformer_zoo.reports.rows import best_rows, scores, summarise, verdict_notes
 from transformer_zoo.reports.svg import Interval, dot_chart

@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from transformer_zoo.experiments.results import Group, higher_is_better, mean_and_deviation
+from transformer_zoo.experiments.results import higher_is_better
+from transformer_zoo.reports.groups import Group, mean_and_deviation
 from transformer_zoo.reports.rows import scores
 from transformer_zoo.reports.scatter import Dot, scatter_chart
 from transformer_zoo.reports.svg import figure, short_number

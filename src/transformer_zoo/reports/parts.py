@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from transformer_zoo.experiments.results import Group, StudyRecord, mean_and_deviation
+from transformer_zoo.reports.finding import StudyRecord
+from transformer_zoo.reports.groups import Group, mean_and_deviation
 from transformer_zoo.reports.page import table
 from transformer_zoo.reports.scatter import Bar, bar_chart, part_names
 from transformer_zoo.reports.svg import N_COLOURS, short_number

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from transformer_zoo.experiments.results import STUDY_FILE, Group, RunRecord, StudyRecord, differing_keys, read_study
+from transformer_zoo.experiments.results import STUDY_FILE, RunRecord
+from transformer_zoo.reports.finding import StudyRecord, read_study
+from transformer_zoo.reports.groups import Group, differing_keys
 from transformer_zoo.reports.page import table
 from transformer_zoo.reports.tables import code_text
 

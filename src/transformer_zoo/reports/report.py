@@ -5,14 +5,15 @@ import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from transformer_zoo.experiments.results import Group, find_runs, group_runs, read_study, study_of
 from transformer_zoo.reports.comparing import baseline_of, compare, comparisons_csv, comparisons_md, comparisons_tex
 from transformer_zoo.reports.continuations import continuation_md, continuation_section
 from transformer_zoo.reports.curves import Chart, Reference, charts, curve_files, curves
 from transformer_zoo.reports.curves import data as curve_data
 from transformer_zoo.reports.effects import effects_section
 from transformer_zoo.reports.fairness import fairness
+from transformer_zoo.reports.finding import find_runs, read_study, study_of
 from transformer_zoo.reports.grids import grid_md, grid_section
+from transformer_zoo.reports.groups import Group, group_runs
 from transformer_zoo.reports.ledgers import ledger_md, ledger_section
 from transformer_zoo.reports.lengths import lengths_md, lengths_section
 from transformer_zoo.reports.mask_answers import answers_md, answers_section

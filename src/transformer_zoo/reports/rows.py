@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from transformer_zoo.experiments.results import Group, RunRecord, higher_is_better, mean_and_deviation
+from transformer_zoo.experiments.results import RunRecord, higher_is_better
+from transformer_zoo.reports.groups import Group, mean_and_deviation
 from transformer_zoo.reports.statistics import Difference, Estimate, estimate, holm, paired
 
 FIRST = ("loss", "perplexity", "bits_per_byte")

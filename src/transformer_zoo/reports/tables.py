@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from transformer_zoo.experiments.results import Group, RunRecord, differing_keys, higher_is_better
+from transformer_zoo.experiments.results import RunRecord, higher_is_better
+from transformer_zoo.reports.groups import Group, differing_keys
 from transformer_zoo.reports.rows import SIZES, Row, best_rows, verdict_notes
 from transformer_zoo.reports.statistics import Estimate
 from transformer_zoo.reports.svg import short_number

@@ -10,7 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reports.folders import write_run, write_study
-from transformer_zoo.experiments.results import StudyRecord, find_runs, group_runs, read_run, read_study, study_of
+from transformer_zoo.experiments.results import read_run
+from transformer_zoo.reports.finding import StudyRecord, find_runs, read_study, study_of
+from transformer_zoo.reports.groups import group_runs
 
 LOSSES = {"bert": (2.0, 2.1), "gpt2": (1.5,)}
 
