@@ -68,7 +68,7 @@ def priced(parameters: int, steps: float | None = 10.0) -> Costs:
 
 def test_ablate_runs_the_grid_and_tabulates_mean_and_spread(tmp_path: Path) -> None:
     trainer = Trainer()
-    study = ablate({"model.dropout": ["0.1", "0.2"]}, TINY, seeds=3, folder=tmp_path / "s", train=trainer)
+    study = ablate({"model.dropout": ["0.1", "0.2"]}, TINY, seeds=3, folder=tmp_path / "s", doors=Doors(train=trainer))
     assert len(trainer.trained) == 6
     assert study.exit_code == 0
     rows = list(csv.DictReader((tmp_path / "s" / "summary.csv").read_text().splitlines()))
@@ -85,38 +85,38 @@ def test_ablate_runs_the_grid_and_tabulates_mean_and_spread(tmp_path: Path) -> N
 
 def test_finished_runs_are_not_repeated_and_more_seeds_extend_a_study(tmp_path: Path) -> None:
     factors = {"model.dropout": ["0.1", "0.2"]}
-    ablate(factors, TINY, seeds=1, folder=tmp_path / "s", train=Trainer())
+    ablate(factors, TINY, seeds=1, folder=tmp_path / "s", doors=Doors(train=Trainer()))
     again = Trainer()
-    ablate(factors, TINY, seeds=1, folder=tmp_path / "s", train=again)
+    ablate(factors, TINY, seeds=1, folder=tmp_path / "s", doors=Doors(train=again))
     assert again.trained == []
     more = Trainer()
-    ablate(factors, TINY, seeds=2, folder=tmp_path / "s", train=more)
+    ablate(factors, TINY, seeds=2, folder=tmp_path / "s", doors=Doors(train=more))
     assert len(more.trained) == 2
     assert all("seed1" in name for name in more.trained)
     changed = Trainer()
-    ablate(factors, [*TINY, "model.max_length=64"], seeds=2, folder=tmp_path / "s", train=changed)
+    ablate(factors, [*TINY, "model.max_length=64"], seeds=2, folder=tmp_path / "s", doors=Doors(train=changed))
     assert len(changed.trained) == 4
 
 
 def test_a_failed_run_is_named_and_the_others_go_on_and_it_is_tried_again_on_request(tmp_path: Path) -> None:
     factors = {"model.dropout": ["0.1", "0.2"]}
-    study = ablate(factors, TINY, folder=tmp_path / "s", train=Trainer(**{"dropout=0.1": NumericError("loss is nan at step 7")}))
+    study = ablate(factors, TINY, folder=tmp_path / "s", doors=Doors(train=Trainer(**{"dropout=0.1": NumericError("loss is nan at step 7")})))
     assert [(cell.label, cell.failure) for cell in study.failed] == [("model.dropout=0.1", "loss is nan at step 7")]
     assert study.exit_code == 4
     assert "model.dropout=0.1): failed, loss is nan at step 7" in (tmp_path / "s" / "summary.md").read_text()
     assert "| model.dropout=0.1 | 0 of 1 |" in (tmp_path / "s" / "summary.md").read_text()
     untouched = Trainer()
-    assert ablate(factors, TINY, folder=tmp_path / "s", train=untouched).exit_code == 4
+    assert ablate(factors, TINY, folder=tmp_path / "s", doors=Doors(train=untouched)).exit_code == 4
     assert untouched.trained == []
     repaired = Trainer()
-    assert ablate(factors, TINY, folder=tmp_path / "s", train=repaired, doors=Doors(running={"retry": True})).exit_code == 0
+    assert ablate(factors, TINY, folder=tmp_path / "s", doors=Doors(train=repaired, running={"retry": True})).exit_code == 0
     assert len(repaired.trained) == 1
     assert len(list((tmp_path / "s" / "runs").glob("*.failed-1"))) == 1
     assert "failed" not in (tmp_path / "s" / "summary.md").read_text()
 
 
 def test_an_unexpected_error_is_named_too(tmp_path: Path) -> None:
-    study = ablate({"model.dropout": ["0.1"]}, TINY, folder=tmp_path / "s", train=Trainer(seed0=RuntimeError("out of\nluck")))
+    study = ablate({"model.dropout": ["0.1"]}, TINY, folder=tmp_path / "s", doors=Doors(train=Trainer(seed0=RuntimeError("out of\nluck"))))
     assert (study.exit_code, study.failed[0].failure) == (1, "RuntimeError: out of luck")
 
 
@@ -124,10 +124,10 @@ def test_a_signal_stops_the_study_and_it_goes_on_where_it_was(tmp_path: Path) ->
     factors = {"model.dropout": ["0.1", "0.2", "0.3"]}
     stopped = Trainer(**{"dropout=0.2": StoppedError("stopped by SIGTERM", signal.SIGTERM)})
     with pytest.raises(StoppedError):
-        ablate(factors, TINY, folder=tmp_path / "s", train=stopped)
+        ablate(factors, TINY, folder=tmp_path / "s", doors=Doors(train=stopped))
     assert "missing, not started" in (tmp_path / "s" / "summary.md").read_text()
     rest = Trainer()
-    ablate(factors, TINY, folder=tmp_path / "s", train=rest)
+    ablate(factors, TINY, folder=tmp_path / "s", doors=Doors(train=rest))
     assert len(rest.trained) == 2
     assert rest.trained[0] == stopped.trained[1], "a stopped run goes on in its own folder"
 
@@ -135,7 +135,7 @@ def test_a_signal_stops_the_study_and_it_goes_on_where_it_was(tmp_path: Path) ->
 def test_every_problem_of_a_grid_is_told_before_anything_is_trained(tmp_path: Path) -> None:
     trainer = Trainer()
     with pytest.raises(ConfigError) as caught:
-        ablate({"model.dropout": ["0.1", "2", "x"]}, TINY, folder=tmp_path / "s", train=trainer)
+        ablate({"model.dropout": ["0.1", "2", "x"]}, TINY, folder=tmp_path / "s", doors=Doors(train=trainer))
     assert [problem.split(": ")[0] for problem in caught.value.problems] == ["model.dropout=2", "model.dropout=x"]
     assert trainer.trained == []
     assert not (tmp_path / "s").exists()
@@ -307,7 +307,7 @@ def test_contestants_with_phases_are_made_equal_in_what_all_phases_come_to() -> 
 
 def test_the_study_s_file_says_what_was_equal_and_how_to_repeat_it(tmp_path: Path) -> None:
     command = ["ablate", "model.dropout=0.1,0.2", *TINY]
-    ablate({"model.dropout": ["0.1", "0.2"]}, TINY, folder=tmp_path, train=Trainer(), command=command)
+    ablate({"model.dropout": ["0.1", "0.2"]}, TINY, folder=tmp_path, command=command, doors=Doors(train=Trainer()))
     told = yaml.safe_load((tmp_path / "study.yaml").read_text())
     assert told["command"] == command
     assert told["declared"] == ["model.dropout"]

@@ -16,7 +16,7 @@ from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.experiments.convert import to_dict
 from transformer_zoo.studies.measuring import Measurement
 from transformer_zoo.studies.recipe import study_recipe, without
-from transformer_zoo.studies.study import ablate
+from transformer_zoo.studies.study import Doors, ablate
 
 NAMES = list(config_tree.options("study", config_tree.roots()))
 
@@ -88,13 +88,19 @@ def test_a_budget_that_is_typed_takes_the_place_of_the_study_s() -> None:
 def test_files_of_a_measurement_that_are_not_there_are_told_before_anything_is_trained(tmp_path: Path) -> None:
     words = ["evaluation=probe", "evaluation/data=labelled", f"evaluation.data.train={tmp_path / 'nowhere.jsonl'}"]
     with pytest.raises(ConfigError, match=r"measurement reviews: .*nowhere\.jsonl"):
-        ablate({"model.dropout": ["0.1"]}, ["model=gpt2"], measurements={"reviews": Measurement(words=words)}, folder=tmp_path / "s", train=trained)
+        ablate(
+            {"model.dropout": ["0.1"]},
+            ["model=gpt2"],
+            measurements={"reviews": Measurement(words=words)},
+            folder=tmp_path / "s",
+            doors=Doors(train=trained),
+        )
     assert not (tmp_path / "s").exists()
 
 
 def test_a_measurement_that_failed_is_named_beside_the_finished_run(tmp_path: Path) -> None:
     wrong = {"reviews": Measurement(words=["evaluation=loss"], score="validation/bleu")}
-    ablate({"model.dropout": ["0.1"]}, ["model=gpt2"], measurements=wrong, folder=tmp_path, train=trained, measure=Measured())
+    ablate({"model.dropout": ["0.1"]}, ["model=gpt2"], measurements=wrong, folder=tmp_path, doors=Doors(train=trained, measure=Measured()))
     assert "Not measured, model.dropout=0.1 seed 0: measurement reviews: score=validation/bleu" in (tmp_path / "summary.md").read_text()
 
 
@@ -165,17 +171,33 @@ def test_finished_runs_are_measured_once_and_tables_show_the_score(tmp_path: Pat
 def test_runs_on_other_data_are_not_measured(tmp_path: Path) -> None:
     measured = Measured()
     only = {"classes": Measurement(words=["evaluation=loss"], only_data="text")}
-    study = ablate({"model.dropout": ["0.1"]}, ["model=gpt2", "model/size=tiny"], measurements=only, folder=tmp_path, train=trained, measure=measured)
+    study = ablate(
+        {"model.dropout": ["0.1"]},
+        ["model=gpt2", "model/size=tiny"],
+        measurements=only,
+        folder=tmp_path,
+        doors=Doors(train=trained, measure=measured),
+    )
     assert (study.exit_code, measured.asked) == (0, 0)
     here = {"classes": Measurement(words=["evaluation=loss"], only_data="pocket")}
-    ablate({"model.dropout": ["0.1"]}, ["model=gpt2", "model/size=tiny"], measurements=here, folder=tmp_path, train=trained, measure=measured)
+    ablate(
+        {"model.dropout": ["0.1"]},
+        ["model=gpt2", "model/size=tiny"],
+        measurements=here,
+        folder=tmp_path,
+        doors=Doors(train=trained, measure=measured),
+    )
     assert measured.asked == 1
 
 
 def test_a_score_that_the_evaluation_does_not_give_is_named(tmp_path: Path) -> None:
     wrong = {"reviews": Measurement(words=["evaluation=loss"], score="validation/bleu")}
     study = ablate(
-        {"model.dropout": ["0.1"]}, ["model=gpt2", "model/size=tiny"], measurements=wrong, folder=tmp_path, train=trained, measure=Measured()
+        {"model.dropout": ["0.1"]},
+        ["model=gpt2", "model/size=tiny"],
+        measurements=wrong,
+        folder=tmp_path,
+        doors=Doors(train=trained, measure=Measured()),
     )
     assert study.exit_code == 2
     assert study.failed[0].failure.startswith("measurement reviews: score=validation/bleu is not among validation/loss")
@@ -184,5 +206,5 @@ def test_a_score_that_the_evaluation_does_not_give_is_named(tmp_path: Path) -> N
 def test_a_measurement_with_wrong_words_is_told_before_anything_is_trained(tmp_path: Path) -> None:
     wrong = {"reviews": Measurement(words=["evaluation=los"])}
     with pytest.raises(ConfigError, match="measurement reviews: evaluation has no 'los'"):
-        ablate({"model.dropout": ["0.1"]}, ["model=gpt2"], measurements=wrong, folder=tmp_path / "s", train=trained)
+        ablate({"model.dropout": ["0.1"]}, ["model=gpt2"], measurements=wrong, folder=tmp_path / "s", doors=Doors(train=trained))
     assert not (tmp_path / "s").exists()

@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +49,31 @@ class Terms:
     """Settings, or sections of them, in which runs may differ beside what is varied."""
 
 
+def _compose(overrides: Sequence[str]) -> ExperimentConfig:
+    from transformer_zoo.experiments.compose import experiment
+
+    return experiment(overrides)
+
+
+def _train(config: ExperimentConfig, overrides: Sequence[str]) -> None:
+    from transformer_zoo.experiments.run import train
+
+    train(config, overrides)
+
+
+def _train_trial(config: ExperimentConfig, overrides: Sequence[str], verdict: Any) -> None:
+    from transformer_zoo.experiments.run import train
+
+    train(config, overrides, verdict=verdict)
+
+
 @dataclass(kw_only=True)
 class Doors:
     """What a study does its work by, so that it can be replaced."""
 
-    compose: Compose | None = None
-    train: Train | None = None
-    train_trial: TrainTrial | None = None
+    compose: Compose = _compose
+    train: Train = _train
+    train_trial: TrainTrial = _train_trial
     price: Price | None = None
     measure: Measure | None = None
     config_dirs: Sequence[Path] = ()
@@ -79,8 +97,6 @@ def compare(
     command: Sequence[str] = (),
     plan: bool = False,
     doors: Doors | None = None,
-    train: Train | None = None,
-    compose: Compose | None = None,
 ) -> Study:
     """Train several contestants under the same settings and tabulate them: models, or where `models` is empty what `factors` and `variants` make.
 
@@ -93,8 +109,7 @@ def compare(
     chosen = combinations(factors or {}, variants or {}, design) if factors or variants or design.varies else [Combination(chosen=())]
     first = [Level(label=name, levels={"model": name}, words=(f"model={name}",)) for name in models]
     crossed = [Combination(chosen=(level, *one.chosen)) for level in first for one in chosen] if first else chosen
-    doors = _with(doors, train, compose, None)
-    return _study("compare", crossed, overrides, terms or Terms(), tuning, measurements or {}, seeds, folder, command, plan, doors)
+    return _study("compare", crossed, overrides, terms or Terms(), tuning, measurements or {}, seeds, folder, command, plan, doors or Doors())
 
 
 def ablate(
@@ -111,46 +126,13 @@ def ablate(
     command: Sequence[str] = (),
     plan: bool = False,
     doors: Doors | None = None,
-    train: Train | None = None,
-    compose: Compose | None = None,
-    measure: Measure | None = None,
 ) -> Study:
     """Train every combination of the settings in `factors` (key → values as typed) and of the `variants` (name → variant → overrides), or those that
     `design` picks, measure every finished run as `measurements` say, and tabulate; see `compare`."""
     design = design or Design()
     tuned_alone = tuning is not None and not (factors or variants or design.varies)
     found = [Combination(chosen=())] if tuned_alone else combinations(factors, variants or {}, design)
-    doors = _with(doors, train, compose, measure)
-    return _study("ablate", found, overrides, terms or Terms(), tuning, measurements or {}, seeds, folder, command, plan, doors)
-
-
-def _with(doors: Doors | None, train: Train | None, compose: Compose | None, measure: Measure | None) -> Doors:
-    doors = doors or Doors()
-    return replace(
-        doors,
-        train=train or doors.train or _train,
-        compose=compose or doors.compose or _compose,
-        measure=measure or doors.measure,
-        train_trial=doors.train_trial or _train_trial,
-    )
-
-
-def _compose(overrides: Sequence[str]) -> ExperimentConfig:
-    from transformer_zoo.experiments.compose import experiment
-
-    return experiment(overrides)
-
-
-def _train(config: ExperimentConfig, overrides: Sequence[str]) -> None:
-    from transformer_zoo.experiments.run import train
-
-    train(config, overrides)
-
-
-def _train_trial(config: ExperimentConfig, overrides: Sequence[str], verdict: Any) -> None:
-    from transformer_zoo.experiments.run import train
-
-    train(config, overrides, verdict=verdict)
+    return _study("ablate", found, overrides, terms or Terms(), tuning, measurements or {}, seeds, folder, command, plan, doors or Doors())
 
 
 def _study(
@@ -167,7 +149,6 @@ def _study(
     doors: Doors,
 ) -> Study:
     compose, measuring = doors.compose, Measuring(measurements, doors.measure)
-    assert compose is not None and doors.train is not None and doors.train_trial is not None
     _check(found, terms, tuning, seeds)
     folder = folder or _default_folder(kind, found, overrides, terms, tuning)
     configs = _composed(found, overrides, compose, measuring)
