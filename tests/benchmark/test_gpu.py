@@ -30,7 +30,7 @@ def first(task: Task, folder: Path) -> Example:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")  # of Hugging Face's Trainer
-@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.row)
+@pytest.mark.parametrize("task", [pytest.param(task, id=task.row, marks=[pytest.mark.slow] if number else []) for number, task in enumerate(TASKS)])
 def test_both_trainers_run_and_the_data_side_is_told(task: Task, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(gpu, "dense_bf16_peak", lambda name: 1e12)
     rows = {(one.row, one.peer): one for one in gpu.measure_task(task.quick(), QUICK, CPU)}

@@ -78,7 +78,11 @@ RECIPES = list(config_tree.options("model", config_tree.roots()))
 SLOTS = [(group, name) for group in catalog.groups() if group.startswith("model/") for name in config_tree.options(group, config_tree.roots())]
 
 
-@pytest.mark.parametrize("model", RECIPES)
+QUICK = ("bert", "gpt2", "t5", "electra", "longformer")
+"""Of every shape one; with the others it takes a minute."""
+
+
+@pytest.mark.parametrize("model", [pytest.param(model, marks=[] if model in QUICK else [pytest.mark.slow]) for model in RECIPES])
 @pytest.mark.parametrize(("group", "name"), SLOTS)
 def test_every_part_fits_into_every_recipe(model: str, group: str, name: str) -> None:
     needed = ["model.attention.dropout=0"] if name == "flex" else []  # it drops nothing, and says so

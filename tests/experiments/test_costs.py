@@ -49,7 +49,7 @@ def counted(config: Any) -> tuple[float, float, float, float]:
         ["model=albert"],
         ["model=gpt2", "data.packing=separate", "training.micro_batch_size=3"],
         ["model=transformer", "objective=translation", "training.batch_tokens=300"],
-        ["model=bart"],
+        pytest.param(["model=bart"], marks=pytest.mark.slow),
     ],
     ids=["masked, beside pairs", "ragged in micro-batches", "translation by tokens", "denoising"],
 )

@@ -102,7 +102,13 @@ def test_what_a_model_is_trained_to_do_and_how_it_reads_are_differences() -> Non
     assert {one.key: one.here for one in step.differences}.items() >= {"objective": "classification", "tokenizer": "word"}.items()
 
 
-@pytest.mark.parametrize("model", config_tree.options("model", config_tree.roots()))
+QUICK = ("bert", "gpt2", "bart", "t5")
+"""Families with a long line of ancestors between them."""
+
+
+@pytest.mark.parametrize(
+    "model", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in config_tree.options("model", config_tree.roots())]
+)
 def test_every_published_size_has_its_lineage(model: str) -> None:
     for size in compose.experiment([f"model={model}"]).recipe.sizes:
         steps = lineage(compose.experiment([f"model={model}", f"model/size={size}"]))

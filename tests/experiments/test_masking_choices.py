@@ -139,7 +139,7 @@ def test_a_run_tells_its_masks(budget: list[str], tmp_path: Path, monkeypatch: p
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["ledger"] == summary["ledger"]
 
 
-@pytest.mark.parametrize("unit", ["token", "whole_word", "span", "ngram", "pmi"])
+@pytest.mark.parametrize("unit", ["token", "span", "pmi", *(pytest.param(unit, marks=pytest.mark.slow) for unit in ("whole_word", "ngram"))])
 def test_every_unit_trains_the_same_every_time(unit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRANSFORMER_ZOO_CACHE", str(tmp_path / "cache"))
     more = ["tokenizer=bpe", "tokenizer.vocab_size=300", "objective=mlm_nsp", f"objective/unit={unit}", "objective.epoch_cycle=2"]

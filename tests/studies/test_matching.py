@@ -50,6 +50,7 @@ def spread(numbers: list[float]) -> float:
     return max(numbers) / min(numbers) - 1
 
 
+@pytest.mark.slow
 def test_all_shapes_come_to_the_same_parameters_and_operations() -> None:
     found = costs(matched("bert gpt2 t5 bart albert electra", "parameters", "flops"))
     assert spread([one.parameters for one in found]) < 0.02
@@ -63,7 +64,10 @@ def test_embeddings_are_counted_or_not() -> None:
     assert plain[1].parameters != counted[1].parameters
 
 
-@pytest.mark.parametrize("measure", ["flops", "tokens", "predicted_tokens", "steps"])
+SLOW = [pytest.param(measure, marks=pytest.mark.slow) for measure in ("predicted_tokens", "steps")]
+
+
+@pytest.mark.parametrize("measure", ["flops", "tokens", *SLOW])
 def test_a_budget_is_made_equal_and_sizes_stay(measure: str) -> None:
     found = matched("bert gpt2 bart", measure)
     assert spread([getattr(one, measure) for one in costs(found)]) < 0.02

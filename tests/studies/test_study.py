@@ -186,7 +186,7 @@ def planted(overrides: Sequence[str]) -> ExperimentConfig:
 
 def test_a_planted_difference_is_found_and_named_before_anything_is_trained(tmp_path: Path) -> None:
     trainer = Trainer()
-    given: dict[str, Any] = {"folder": tmp_path / "s", "train": trainer, "compose": planted}
+    given: dict[str, Any] = {"folder": tmp_path / "s", "doors": Doors(train=trainer, compose=planted)}
     with pytest.raises(ConfigError) as caught:
         ablate({"model.dropout": ["0.1", "0.2"]}, TINY, **given)
     assert caught.value.problems == (

@@ -111,7 +111,7 @@ def test_a_run_that_ended_before_its_final_evaluation_goes_on(tmp_path: Path) ->
         asked.append(str(config.run_dir))
         trained(config, overrides)
 
-    given: Any = {"folder": tmp_path, "train": train}
+    given: Any = {"folder": tmp_path, "doors": Doors(train=train)}
     masked = ["model=bert", "objective=mlm"]
     ablate({"model.dropout": ["0.1"]}, masked, **given)
     ablate({"model.dropout": ["0.1"]}, masked, **given)
@@ -154,7 +154,7 @@ def test_a_users_own_study_is_found(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_finished_runs_are_measured_once_and_tables_show_the_score(tmp_path: Path) -> None:
     measured = Measured()
-    given: Any = {"folder": tmp_path / "s", "train": trained, "measure": measured}
+    given: Any = {"folder": tmp_path / "s", "doors": Doors(train=trained, measure=measured)}
     factors = {"model.dropout": ["0.1", "0.2"]}
     ablate(factors, ["model=gpt2", "model/size=tiny"], measurements={"reviews": LOSS}, **given)
     assert measured.asked == 2
