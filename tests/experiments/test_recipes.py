@@ -15,7 +15,11 @@ SMALL = (
 )
 
 
-@pytest.mark.parametrize("model", RECIPES)
+LIKE_ANOTHER = ("roberta", "modernbert", "bigbird", "gpt1", "gpt3", "marian", "t5_v1_1")
+"""Recipes whose shape and parts others train already."""
+
+
+@pytest.mark.parametrize("model", [pytest.param(model, marks=[pytest.mark.slow] if model in LIKE_ANOTHER else []) for model in RECIPES])
 def test_it_trains_and_its_weights_come_back(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRANSFORMER_ZOO_CACHE", str(tmp_path / "cache"))
     overrides = [f"model={model}", *SMALL, f"run_dir='{tmp_path / 'run'}'"]

@@ -74,6 +74,7 @@ def test_a_budget_is_made_equal_and_sizes_stay(measure: str) -> None:
     assert not any(word.startswith("model.") for one in found for word in one.overrides)
 
 
+@pytest.mark.slow
 def test_operations_and_another_budget_are_made_equal_by_size() -> None:
     found = matched("bert gpt2", "flops", "tokens")
     first, second = costs(found)

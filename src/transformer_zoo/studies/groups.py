@@ -1,6 +1,7 @@
 """The groups of a study: runs that share everything but the seed. What they may differ in, and what is refused."""
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -53,11 +54,18 @@ class Group:
         return outcome
 
     def cell(self, seed: int, compose: Compose) -> Cell:
-        words = [*self.words, f"seed={seed}"]
-        phases = [[*phase, f"seed={seed}"] for phase in self.phases]
-        config = compose(words)
-        name = f"{slug(self.label)}-seed{seed}-{config_hash(config, [compose(phase) for phase in phases])}"
+        words, phases = self.words, self.phases
+        config, *earlier = (_seeded(compose(one), seed) for one in (words, *phases))
+        words, *phases = ([*one, f"seed={seed}"] for one in (words, *phases))
+        name = f"{slug(self.label)}-seed{seed}-{config_hash(config, earlier)}"
         return Cell(label=self.label, overrides=words, seed=seed, config=config, run=f"runs/{name}", levels=self.one.levels, phases=phases)
+
+
+def _seeded(config: ExperimentConfig, seed: int) -> ExperimentConfig:
+    """The same settings with a seed, of which no other setting knows."""
+    config = copy(config)
+    config.seed = seed
+    return config
 
 
 def together(own: Sequence[str], common: Sequence[str]) -> list[str]:

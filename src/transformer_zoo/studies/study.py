@@ -148,7 +148,7 @@ def _study(
     plan: bool,
     doors: Doors,
 ) -> Study:
-    compose, measuring = doors.compose, Measuring(measurements, doors.measure)
+    compose, measuring = _once(doors.compose), Measuring(measurements, doors.measure)
     _check(found, terms, tuning, seeds)
     folder = folder or _default_folder(kind, found, overrides, terms, tuning)
     configs = _composed(found, overrides, compose, measuring)
@@ -177,7 +177,7 @@ def _study(
     if plan:
         return study
     if tuning is not None:
-        tuner = Tuner(tuning, folder, doors.train_trial, compose, first)
+        tuner = Tuner(tuning, folder, doors.train_trial, doors.compose, first)
         lock = hold(folder, "study_dir")
         try:
             outcomes = [group.tune(tuner) for group in groups]
@@ -185,8 +185,21 @@ def _study(
             let_go(lock)
         study.tuned = [outcome.document(group.one.label) for group, outcome in zip(groups, outcomes, strict=True)]
         study.cells = [group.cell(first + number, compose) for group in groups for number in range(seeds)]
-    run(study, doors.train, compose, measuring, **doors.running)
+    run(study, doors.train, doors.compose, measuring, **doors.running)
     return study
+
+
+def _once(compose: Compose) -> Compose:
+    """Composes the same words once; planning asks for them several times."""
+    known: dict[tuple[str, ...], ExperimentConfig] = {}
+
+    def composed(words: Sequence[str]) -> ExperimentConfig:
+        key = tuple(words)
+        if key not in known:
+            known[key] = compose(words)
+        return known[key]
+
+    return composed
 
 
 def _check(found: Sequence[Combination], terms: Terms, tuning: Tuning | None, seeds: int) -> None:
