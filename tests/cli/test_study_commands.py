@@ -1,6 +1,7 @@
 """`compare` and `ablate` as typed: designs, what a study says against what is typed, and mistakes."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -215,3 +216,23 @@ def test_a_plan_tells_what_it_would_cost(capsys: pytest.CaptureFixture[str], mon
     told = capsys.readouterr()
     assert "no estimate of costs and time: data.train: no such file" in told.err
     assert "model.dropout=0.1, seed 0: " in told.out
+
+
+# --- where a study lies --------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_named_study_lies_under_its_name_and_what_makes_other_runs_of_it_beside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "study").mkdir()
+    recipe = "values: {model.dropout: [0.1, 0.2]}\noverrides: [model=gpt2, model/size=tiny, training.steps=9]\nseeds: 2\n"
+    (tmp_path / "study" / "mine.yaml").write_text(recipe)
+
+    def folder(*words: str, kind: str = "ablate") -> str:
+        return str(planned(capsys, kind, "study=mine", *words, "--config-dir", str(tmp_path))["folder"])
+
+    for same in ([], ["seeds=1", "jobs=2", "--retry"], ["training.steps=9", "model.dropout=0.1,0.2"], ["declare=model.d_ff", "device=cpu"]):
+        assert folder(*same) == "studies/mine"
+    others = [["training.steps=8"], ["seed=1"], ["model.dropout=0.1,0.3"], ["optimizer.lr=1e-3,1e-2", "tune=optimizer.lr"], ["samples=1"]]
+    found = [folder(*words) for words in (*others, ["--drop", "model.n_layers=1"])]
+    assert all(re.fullmatch("studies/mine-[0-9a-f]{8}", one) for one in found)
+    assert len(set(found)) == len(found)
+    assert found[0] == folder("seeds=5", "training.steps=8"), "more seeds extend it"

@@ -33,14 +33,15 @@ def compare(arguments: Arguments) -> int:
     asked = _asked(arguments, "compare")
     if not asked["models"] and not asked["factors"] and not asked["variants"]:
         raise ConfigError("compare: name the models, for example model=bert,gpt2, or a study, for example study=architectures")
-    return _finished(study.compare(**asked), arguments)
+    return _finished(study.compare(**asked, **_named(arguments, "compare", asked)), arguments)
 
 
 def ablate(arguments: Arguments) -> int:
     """Settings of one experiment."""
     from transformer_zoo.studies import study
 
-    return _finished(study.ablate(**_asked(arguments, "ablate")), arguments)
+    asked = _asked(arguments, "ablate")
+    return _finished(study.ablate(**asked, **_named(arguments, "ablate", asked)), arguments)
 
 
 def report(arguments: Arguments) -> int:
@@ -103,6 +104,29 @@ def _asked(arguments: Arguments, kind: str) -> dict[str, Any]:
         "doors": Doors(compose=partial(experiment, config_dirs=folders), config_dirs=folders, running=running),
     }
     return asked | ({"models": models} if kind == "compare" else {})
+
+
+def _named(arguments: Arguments, kind: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The study that is named, and whether other runs are asked for than those that its file describes."""
+    from transformer_zoo.studies.study import Named
+
+    name = next((word.partition("=")[2] for word in asked["command"] if word.startswith("study=")), None)
+    if name is None:
+        return {}
+    folders = {flag: values for flag, values in arguments.flags.items() if flag == "--config-dir"}
+    plain = _asked(Arguments(words=[f"study={name}"], flags=folders), kind)
+    return {"named": Named(name=name, changed=_runs(asked) != _runs(plain))}
+
+
+def _runs(asked: Mapping[str, Any]) -> list[Any]:
+    """What tells which runs a study consists of, but for their seeds."""
+    from transformer_zoo.experiments.results import is_identity
+    from transformer_zoo.studies.recipe import key_of
+
+    terms = asked["terms"]
+    words = [word for word in asked["overrides"] if is_identity(key_of(word)) or key_of(word) == "seed"]
+    equal = [terms.match, terms.count_embeddings, terms.tolerance] if terms.match else []
+    return [sorted(words), equal, *(asked.get(key) for key in ("models", "factors", "variants", "design", "tuning"))]
 
 
 def _terms(given: "_Given", recipe: Any) -> Any:

@@ -19,7 +19,7 @@ from transformer_zoo.errors import ConfigError
 from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.experiments.hints import did_you_mean
 from transformer_zoo.studies import matching
-from transformer_zoo.studies.cells import Compose, Contestant, Study, Train
+from transformer_zoo.studies.cells import Compose, Contestant, Study, Train, slug
 from transformer_zoo.studies.costs import Price
 from transformer_zoo.studies.factors import Combination, Design, Level, combinations
 from transformer_zoo.studies.groups import Group, declared_keys, refuse, together
@@ -31,6 +31,18 @@ from transformer_zoo.studies.tuning import TrainTrial, Tuner, Tuning
 from transformer_zoo.training.rundir import hold, let_go
 
 logger = logging.getLogger(__name__)
+
+FOLDER = Path("studies")
+"""Where studies lie that nobody placed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """The study of `configs/study/` that is asked for."""
+
+    name: str
+    changed: bool
+    """Whether anything was typed beside it that makes other runs than its own."""
 
 
 @dataclass(kw_only=True)
@@ -94,6 +106,7 @@ def compare(
     measurements: Mapping[str, Measurement] | None = None,
     seeds: int = 1,
     folder: Path | None = None,
+    named: Named | None = None,
     command: Sequence[str] = (),
     plan: bool = False,
     doors: Doors | None = None,
@@ -101,7 +114,8 @@ def compare(
     """Train several contestants under the same settings and tabulate them: models, or where `models` is empty what `factors` and `variants` make.
 
     The contestants are made equal in what `terms.match` says. All use the first one's tokenizer unless `overrides` choose one. With `plan` nothing
-    is trained. Raises ConfigError before anything is trained.
+    is trained. Where no `folder` is given, what is asked for says where the study lies; `named` is the recipe that it comes from. Raises ConfigError
+    before anything is trained.
     """
     if len(set(models)) < len(models) or not (models or factors or variants):
         raise ConfigError(f"model={','.join(models)}: name every model once, at least one")
@@ -109,7 +123,9 @@ def compare(
     chosen = combinations(factors or {}, variants or {}, design) if factors or variants or design.varies else [Combination(chosen=())]
     first = [Level(label=name, levels={"model": name}, words=(f"model={name}",)) for name in models]
     crossed = [Combination(chosen=(level, *one.chosen)) for level in first for one in chosen] if first else chosen
-    return _study("compare", crossed, overrides, terms or Terms(), tuning, measurements or {}, seeds, folder, command, plan, doors or Doors())
+    terms = terms or Terms()
+    place = folder or _default_folder("compare", named, crossed, overrides, terms, tuning)
+    return _study("compare", crossed, overrides, terms, tuning, measurements or {}, seeds, place, command, plan, doors or Doors())
 
 
 def ablate(
@@ -123,6 +139,7 @@ def ablate(
     measurements: Mapping[str, Measurement] | None = None,
     seeds: int = 1,
     folder: Path | None = None,
+    named: Named | None = None,
     command: Sequence[str] = (),
     plan: bool = False,
     doors: Doors | None = None,
@@ -132,7 +149,9 @@ def ablate(
     design = design or Design()
     tuned_alone = tuning is not None and not (factors or variants or design.varies)
     found = [Combination(chosen=())] if tuned_alone else combinations(factors, variants or {}, design)
-    return _study("ablate", found, overrides, terms or Terms(), tuning, measurements or {}, seeds, folder, command, plan, doors or Doors())
+    terms = terms or Terms()
+    place = folder or _default_folder("ablate", named, found, overrides, terms, tuning)
+    return _study("ablate", found, overrides, terms, tuning, measurements or {}, seeds, place, command, plan, doors or Doors())
 
 
 def _study(
@@ -143,14 +162,13 @@ def _study(
     tuning: Tuning | None,
     measurements: Mapping[str, Measurement],
     seeds: int,
-    folder: Path | None,
+    folder: Path,
     command: Sequence[str],
     plan: bool,
     doors: Doors,
 ) -> Study:
     compose, measuring = _once(doors.compose), Measuring(measurements, doors.measure)
     _check(found, terms, tuning, seeds)
-    folder = folder or _default_folder(kind, found, overrides, terms, tuning)
     configs = _composed(found, overrides, compose, measuring)
     first = configs[0].seed  # of all groups: runs are paired by seed
     common = [*overrides, *_one_tokenizer(found, overrides, configs)]
@@ -273,12 +291,17 @@ def _contestants(kind: str, found: Sequence[Combination], common: Sequence[str],
     return [one for _, one in sorted(zip(order, made, strict=True), key=lambda pair: pair[0])]
 
 
-def _default_folder(kind: str, found: Sequence[Combination], overrides: Sequence[str], terms: Terms, tuning: Tuning | None) -> Path:
-    """The same command gives the same folder; more seeds extend it."""
+def _default_folder(
+    kind: str, named: Named | None, found: Sequence[Combination], overrides: Sequence[str], terms: Terms, tuning: Tuning | None
+) -> Path:
+    """The same command gives the same folder; more seeds extend it. A named study as it is lies under its name alone."""
+    if named is not None and not named.changed:
+        return FOLDER / slug(named.name)
     told: list[Any] = [(one.label, [*one.words, *overrides]) for one in found]
     told += [phase for one in found for phase in one.phases]
     if terms.match:
         told.append([*terms.match, terms.count_embeddings, terms.tolerance])
     if tuning is not None:
         told.append(tuning.document())
-    return Path("studies") / f"{kind}-{hashlib.sha256(json.dumps(told).encode()).hexdigest()[:8]}"
+    readable = kind if named is None else slug(named.name)
+    return FOLDER / f"{readable}-{hashlib.sha256(json.dumps(told).encode()).hexdigest()[:8]}"
