@@ -51,6 +51,7 @@ def test_it_runs_two_steps(name: str, tmp_path: Path) -> None:
     result = train(config, overrides)
     assert result.summary["status"] == "done"
     assert result.summary["steps"] == 2
+    assert result.summary["predicted_tokens"] > 0
     assert catalog.kind_of(type(config.data)) == "pocket"
 
 

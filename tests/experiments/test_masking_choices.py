@@ -135,7 +135,7 @@ def test_a_run_tells_its_masks(budget: list[str], tmp_path: Path, monkeypatch: p
         assert line["masking/shown_as_mask"] + line["masking/shown_as_random"] + line["masking/shown_as_is"] == pytest.approx(1)
         assert line["masking/specials_selected"] == line["masking/rows_without_prediction"] == 0
         assert line["masking/seen_tokens"] == line["tokens"]
-    assert summary["ledger"]["masking/predicted_tokens"] == lines[-1]["masking/predicted_tokens"]
+    assert summary["predicted_tokens"] == summary["ledger"]["masking/predicted_tokens"] == lines[-1]["masking/predicted_tokens"]
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["ledger"] == summary["ledger"]
 
 

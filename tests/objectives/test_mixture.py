@@ -191,6 +191,15 @@ def test_a_mode_before_one_sequence_moves_everything_by_one(name: str):
         assert made.views()[list(DECODER).index(name)].language_term is None
 
 
+def test_predicted_tokens_are_those_of_whichever_part_has_the_turn():
+    made = mixture(MixtureConfig(parts=DECODER))
+    for name in DECODER:
+        example = made.example(name, batch(made, 0, ragged=False), training=True)
+        alone = made.parts[name].prepare(batch(made, 0, ragged=False))
+        (term,) = made.parts[name].weights
+        assert sum(example.counts.get(one, 0) for one in made.predicted_terms) == alone.counts[term] > len(alone.targets), "tokens, not rows"
+
+
 def test_it_needs_what_any_part_needs():
     assert MixtureConfig(parts={"plain": CausalLMConfig(), "middle": FillInTheMiddleConfig()}).needs().reorders
     assert not MixtureConfig(parts={"plain": CausalLMConfig()}).needs().reorders

@@ -11,6 +11,7 @@ from transformer_zoo.errors import StoppedError
 from transformer_zoo.training.ledger import Ledger
 from transformer_zoo.training.metrics import read_metrics
 from transformer_zoo.training.settings import TrainingConfig
+from transformer_zoo.training.state import TrainState
 
 TRAINING = TrainingConfig(steps=20, log_every=5, evaluate_every=100)
 
@@ -40,6 +41,22 @@ def test_it_goes_on_after_a_stop(tmp_path: Path, micro: int | None) -> None:
     _, parts = train(tmp_path / "parts", training=TRAINING, stream=TinyStream(micro=micro))
     assert told(tmp_path / "parts") == told(tmp_path / "whole")
     assert parts["ledger"] == whole["ledger"]
+
+
+@pytest.mark.parametrize("micro", [None, 3])
+def test_predicted_tokens_are_counted_from_the_first_step_to_the_last(tmp_path: Path, micro: int | None) -> None:
+    with pytest.raises(StoppedError):
+        fit(stop_after(make_trainer(tmp_path, training=TRAINING, stream=TinyStream(micro=micro)), 8))
+    assert json.loads((tmp_path / "summary.json").read_text())["predicted_tokens"] == 8 * 8
+    _, summary = train(tmp_path, training=TRAINING, stream=TinyStream(micro=micro))
+    assert summary["predicted_tokens"] == 20 * 8, "of every row the objective predicts one thing"
+
+
+def test_a_run_that_was_begun_without_counting_them_tells_none() -> None:
+    begun = TrainState(step=3, predicted_tokens=5).to_dict()
+    assert TrainState.from_dict(begun).predicted_tokens == 5
+    del begun["predicted_tokens"]
+    assert TrainState.from_dict(begun).predicted_tokens is None
 
 
 def test_a_share_of_nothing_is_left_out() -> None:

@@ -70,6 +70,7 @@ class TinyObjective:
 
     def __init__(self) -> None:
         self.weights = {"token": 1.0, "sum": 0.25}
+        self.predicted_terms = ["sum"]
         self.ledger: dict[str, tuple[str, str | None]] = {"rows": ("n rows", None), "tokens_per_row": ("n tokens", "n rows")}
 
     def loss(self, output: ModelOutput, example: Example) -> LossReport:

@@ -196,9 +196,7 @@ def _per_step(steps: list[list[Example]], number: Callable[[Example], float]) ->
 
 
 def _predicted(objective: Objective, example: Example) -> int:
-    """Tokens that are predicted; of an objective that tells no cross-entropy per token, whatever its terms count."""
-    term = objective.language_term
-    return example.counts[term] if term is not None else sum(example.counts[term] for term in objective.weights)
+    return sum(example.counts[term] for term in objective.predicted_terms)
 
 
 def _steps_of(config: ExperimentConfig, data: DataModule, objective: Objective, steps: list[list[Example]]) -> float | None:

@@ -152,7 +152,8 @@ def _ledger(summary: Mapping[str, Any]) -> dict[str, float]:
 
 def _predicted_tokens(summary: Mapping[str, Any]) -> Any:
     """How many tokens a run was trained to predict, where it tells."""
-    return summary.get("predicted_tokens", _ledger(summary).get("masking/predicted_tokens"))
+    told = summary.get("predicted_tokens")
+    return _ledger(summary).get("masking/predicted_tokens") if told is None else told
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

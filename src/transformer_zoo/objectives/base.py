@@ -68,6 +68,12 @@ class Objective(ABC):
     def needs(self) -> Needs:
         """What it asks of data and model."""
 
+    @property
+    def predicted_terms(self) -> Sequence[str]:
+        """The terms whose counts are the tokens that are predicted; of one without a cross-entropy per token whatever its terms count: texts, tokens
+        that are judged."""
+        return list(self.weights) if self.language_term is None else [self.language_term]
+
     def views(self) -> "Sequence[Objective]":
         """What is measured on held-out samples, one after another on all of them: the objective itself, unless it is several that take turns."""
         return [self]

@@ -184,6 +184,10 @@ class Mixture(Objective):
         return list(self.shares.values())
 
     @property
+    def predicted_terms(self) -> list[str]:
+        return [term for view in self.views() for term in view.predicted_terms]
+
+    @property
     def held_out_weights(self) -> dict[str, float]:
         return self._held_out_weights
 

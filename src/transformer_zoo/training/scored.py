@@ -1,6 +1,6 @@
 """The one module the trainer calls, compiles and wraps for several devices: a model together with the objective that scores it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from torch import Tensor, nn
@@ -14,6 +14,10 @@ class LossObjective(Protocol):
     @property
     def weights(self) -> Mapping[str, float]:
         """The weight of every loss term."""
+
+    @property
+    def predicted_terms(self) -> Sequence[str]:
+        """The terms whose counts are the tokens that are predicted."""
 
     @property
     def ledger(self) -> Mapping[str, tuple[str, str | None]]:

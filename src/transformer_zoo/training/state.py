@@ -12,6 +12,8 @@ class TrainState:
     """Optimiser steps done (skipped ones included)."""
     tokens: int = 0
     """Tokens read in them, over all processes."""
+    predicted_tokens: int | None = 0
+    """Tokens predicted in them; None: the run was begun when nobody counted them."""
     seconds: float = 0.0
     """Wall-clock time of the run, interruptions left out."""
     busy_seconds: float = 0.0
@@ -46,7 +48,7 @@ class TrainState:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "TrainState":
-        return cls(**{**data, "interval": Interval(**data["interval"])})
+        return cls(**{"predicted_tokens": None, **data, "interval": Interval(**data["interval"])})
 
 
 @dataclass(kw_only=True)

@@ -100,6 +100,7 @@ class Trainer:
         self.averaged: AveragedWeights | None = self.running
         self._unit, self._amount = config.budget
         self._sums = stepper.no_sums()
+        self._predicted = list(self.scored.objective.predicted_terms)
         self._ledger = Ledger(self.scored.objective.ledger)
         self._norm = 0.0
         self._pending: _Pending | None = None
@@ -210,6 +211,8 @@ class Trainer:
         state, interval = self.state, self.state.interval
         before, state.stream = state.stream, item.state.to_dict()
         state.step, state.tokens, interval.tokens = state.step + 1, state.tokens + agreed.tokens, interval.tokens + agreed.tokens
+        if state.predicted_tokens is not None:
+            state.predicted_tokens += sum(agreed.counts[term] for term in self._predicted)
         state.seconds = self._seconds()
         state.busy_seconds, interval.busy_seconds = state.busy_seconds + busy, interval.busy_seconds + busy
         self._ledger.add(item)
@@ -315,6 +318,7 @@ class Trainer:
             "parameters_embedding": sum(owned.parameter.numel() for owned in parameters if owned.is_embedding),
             "steps": state.step,
             "tokens": state.tokens,
+            "predicted_tokens": state.predicted_tokens,
             "seconds": round(state.seconds, 3),
             "tokens_per_second": round(state.tokens / state.busy_seconds, 1) if state.busy_seconds else None,
             "peak_memory_bytes": peak_memory_bytes(self.device),
