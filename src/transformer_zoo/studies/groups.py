@@ -11,7 +11,6 @@ from transformer_zoo.studies.cells import Cell, Compose, Contestant, Study, conf
 from transformer_zoo.studies.declaring import declared_by, following, undeclared
 from transformer_zoo.studies.factors import Combination
 from transformer_zoo.studies.recipe import without
-from transformer_zoo.studies.tuning import Tuned, Tuner
 
 
 @dataclass(kw_only=True)
@@ -45,13 +44,6 @@ class Group:
         last = f"training.steps={steps[-1]}"
         self.steps = steps
         self.contestant = replace(self.contestant, overrides=[*without(self.contestant.overrides, [last]), last])
-
-    def tune(self, tuner: Tuner) -> Tuned:
-        if self.one.phases:
-            raise ConfigError(f"{self.label}: a run with phases cannot be tuned; leave tune out, and set the value of each phase")
-        outcome = tuner.tune(self.label, self.words)
-        self.tuned = outcome.words
-        return outcome
 
     def cell(self, seed: int, compose: Compose) -> Cell:
         words, phases = self.words, self.phases

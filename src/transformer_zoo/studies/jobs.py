@@ -1,4 +1,4 @@
-"""One cell as an independent job: trained and measured here, in a process of its own, or on another machine.
+"""One cell, or one trial where a study is tuned, as an independent job: made here, in a process of its own, or on another machine.
 
 `python -m transformer_zoo.studies.jobs FILE` makes the job that a file describes and writes beside it what came of it.
 """
@@ -22,6 +22,7 @@ from transformer_zoo.experiments.results import FINAL_EVALUATION, RunRecord, rea
 from transformer_zoo.studies.cells import Cell, Compose, Train, quoted
 from transformer_zoo.studies.measuring import Measurement, Measuring
 from transformer_zoo.studies.phases import train_phases
+from transformer_zoo.studies.tuning import TrainTrial, kept_trials, losses_of, verdict
 from transformer_zoo.training import io
 from transformer_zoo.training.rundir import holder
 from transformer_zoo.training.signals import StopNow, StopRequested
@@ -50,7 +51,7 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A cell as plain data."""
+    """A cell, or a trial, as plain data."""
 
     title: str
     label: str
@@ -59,6 +60,8 @@ class Job:
     """Where its run folder lies."""
     overrides: list[str]
     phases: list[list[str]] = field(default_factory=list)
+    trials: str = ""
+    """Of a trial: the file with those before it; empty: it is a cell."""
     measurements: dict[str, dict[str, Any]] = field(default_factory=dict)
     config_dirs: list[str] = field(default_factory=list)
     plugins: list[str] = field(default_factory=list)
@@ -95,6 +98,16 @@ def make(cell: Cell, path: Path, title: str, train: Train, compose: Compose, mea
         measuring.measure(path)
 
 
+def make_trial(path: Path, title: str, words: Sequence[str], trials: Path, train: TrainTrial, compose: Compose) -> None:
+    """Train a trial into a folder, or go on with it, until its budget is spent or those before it, in the file `trials`, show that it is hopeless."""
+    with StopNow():
+        _wait_for(path, title)
+    logger.info("%s", title)
+    before = [one for one in kept_trials(trials) if one.status != "running"]
+    own = [*words, f"run_dir={quoted(str(path))}"]
+    train(compose(own), own, lambda: verdict(losses_of(path), before))
+
+
 def guarded(title: str, work: Callable[[], None]) -> Outcome:
     """Does the work; a failure becomes an outcome, since it must cost no other run. A signal goes on to the caller as StoppedError."""
     try:
@@ -104,14 +117,15 @@ def guarded(title: str, work: Callable[[], None]) -> Outcome:
     except StopRequested as request:
         raise StoppedError(f"stopped by {request}; nothing was lost", request.signal_number) from None
     except ZooError as error:
-        return Outcome(failure=_one_line(error), exit_code=error.exit_code)
+        return Outcome(failure=one_line(error), exit_code=error.exit_code)
     except Exception as error:  # one broken cell must not cost the others; it is named in the report
         logger.debug("%s failed", title, exc_info=True)
-        return Outcome(failure=f"{type(error).__name__}: {_one_line(error)}", exit_code=UNEXPECTED)
+        return Outcome(failure=f"{type(error).__name__}: {one_line(error)}", exit_code=UNEXPECTED)
     return Outcome()
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """What an error says, whatever lines it has."""
     return " ".join(str(error).split())
 
 
@@ -156,6 +170,9 @@ def _perform(job: Job) -> None:
 
     plugins.load(job.plugins)
     compose = partial(experiment, config_dirs=[Path(folder) for folder in job.config_dirs])
+    if job.trials:
+        make_trial(Path(job.run), job.title, job.overrides, Path(job.trials), lambda config, words, ask: train(config, words, verdict=ask), compose)
+        return
     cell = Cell(label=job.label, overrides=job.overrides, seed=job.seed, config=compose(job.overrides), run=Path(job.run).name, phases=job.phases)
     measuring = Measuring({name: Measurement(**settings) for name, settings in job.measurements.items()})
     make(cell, Path(job.run), job.title, train, compose, measuring)

@@ -21,6 +21,8 @@ from transformer_zoo.studies.jobs import PARENT, UNEXPECTED, Job, Outcome
 
 logger = logging.getLogger(__name__)
 
+JOBS = "jobs"
+"""Folder of a study with what its jobs were told, said and came to."""
 LAUNCHERS = ("processes", "slurm", "submitit_local")
 HYDRA = "hydra/"
 """Prefix of the names of launchers that Hydra has plugins for, as in launcher=hydra/joblib."""
@@ -229,7 +231,7 @@ class Submitit:
     def __init__(self, cluster: str, parallel: int, folder: Path, settings: Mapping[str, str]) -> None:
         if importlib.util.find_spec("submitit") is None:
             raise MissingExtraError("submitit", "cluster", f"launcher={cluster}")
-        self.parallel, self._cluster, self._folder = parallel, cluster, folder / "jobs" / "cluster"
+        self.parallel, self._cluster, self._folder = parallel, cluster, folder / JOBS / "cluster"
         self._parameters = ({"timeout_min": DEFAULT_MINUTES} if cluster == "local" else {}) | _parameters(settings)
         self._executor: Any = None
         try:

@@ -2,7 +2,10 @@
 
 import logging
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,6 +16,8 @@ logger = logging.getLogger(__name__)
 TABLE, PLAIN = 0.5, 60.0
 """Seconds between two drawings of the table, and between two plain lines."""
 _COLOURS = {DONE: "green", RUNNING: "cyan", FAILED: "red"}
+_FRESH = 5.0
+"""Seconds between two writings of the status while nothing begins or ends."""
 _ROOM = 12
 """Rows of runs; a longer study shows those that run, and the failed ones."""
 
@@ -59,10 +64,30 @@ class Live:
         table = Table(title=f"{self._board.kind}: {self._board.line()}", title_justify="left", box=None, pad_edge=False)
         for name in ("run", "seed", "status", "done", ""):
             table.add_column(name, overflow="fold")
-        cells = self._board.cells
+        cells = [*self._board.trials, *self._board.cells] if self._board.tuning else self._board.cells
         if len(cells) > _ROOM:
             cells = [cell for cell in cells if cell.status in (RUNNING, FAILED)][:_ROOM]
         for cell in cells:
             share = "" if cell.share is None else f"{cell.share:.0%}"
-            table.add_row(cell.label, str(cell.seed), cell.status, share, cell.reason, style=_COLOURS.get(cell.status))
+            which = f"trial {cell.trial}" if cell.trial else str(cell.seed)
+            table.add_row(cell.label, which, cell.status, share, cell.reason, style=_COLOURS.get(cell.status))
         return table
+
+
+@contextmanager
+def kept_fresh(board: Board) -> Iterator[None]:
+    """Writes the status now and then while this process is busy with a run."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(_FRESH):
+            board.refresh()
+            board.write()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

@@ -5,37 +5,29 @@ One process runs a study at a time and holds its folder. Cells are made one afte
 
 import itertools
 import logging
-import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from transformer_zoo.errors import ConfigError, StoppedError
+from transformer_zoo.errors import ConfigError
 from transformer_zoo.experiments import plugins
 from transformer_zoo.experiments.results import read_run
 from transformer_zoo.reports.report import study_files
 from transformer_zoo.studies.cells import Cell, Compose, Study, Train, write_plan
 from transformer_zoo.studies.changes import ANSWERS, Fingerprint, changed, refusal
 from transformer_zoo.studies.jobs import UNEXPECTED, Job, Outcome, guarded, is_finished, make
-from transformer_zoo.studies.launching import Launcher, Task, launcher_of
-from transformer_zoo.studies.live import Live
+from transformer_zoo.studies.launching import JOBS, Launcher, launcher_of
+from transformer_zoo.studies.live import kept_fresh
 from transformer_zoo.studies.measuring import Measuring
-from transformer_zoo.studies.status import DONE, FAILED, RUNNING, WAITING, Board, CellStatus, duration, share_of
+from transformer_zoo.studies.pool import Pool, Work, stoppable
+from transformer_zoo.studies.status import DONE, FAILED, WAITING, Board, CellStatus, counted, duration, share_of
 from transformer_zoo.training.rundir import hold, let_go
-from transformer_zoo.training.signals import StopFlag, StopRequested
+from transformer_zoo.training.signals import StopFlag
 
 logger = logging.getLogger(__name__)
-
-JOBS = "jobs"
-"""Folder of a study with what its jobs were told, said and came to."""
-_POLL = 0.1
-"""Seconds between two looks at the jobs."""
-_FRESH = 5.0
-"""Seconds between two writings of the status while nothing begins or ends."""
 
 
 def run(
@@ -92,22 +84,15 @@ class _Running:
         write_plan(study)
         board.write()
         open_cells = [(number, cell, state) for number, (cell, state) in enumerate(self.cells, start=1) if state.status == WAITING]
-        before = board.counts()[DONE]
+        before = counted(board.cells)[DONE]
         if before:
             logger.info("%d of %d runs finished before", before, len(board.cells))
         try:
-            with StopFlag() as stop:
+            with stoppable(board) as stop:
                 (self._one_by_one if self.launcher is None else partial(self._at_once, self.launcher))(open_cells, stop)
             board.state = FAILED if study.failed else DONE
-        except StopRequested as request:
-            raise StoppedError(f"stopped by {request}: {board.line()}; the same command goes on", request.signal_number) from None
-        except StoppedError as error:
-            raise StoppedError(f"{error} ({board.line()}; the same command goes on)", error.signal_number) from None
         finally:
-            board.state = "stopped" if board.state == RUNNING else board.state
-            for state in board.cells:
-                state.status = WAITING if state.status == RUNNING else state.status
-            board.write()
+            board.leave()
             write_plan(study)
             study_files(study.folder, f"{study.kind}: {', '.join(dict.fromkeys(cell.label for cell in study.cells))}")
         for cell in study.failed:
@@ -117,7 +102,9 @@ class _Running:
 
     def _look_around(self, retry: bool, on_change: str, fingerprint: Fingerprint | None) -> list[tuple[Path, str]]:
         """Notes what earlier starts left; gives the folders to be set aside, with the reason. Changes nothing on the disk."""
-        before = {state.run: state for state in (Board.read(self.study.folder) or Board.of(self.study)).cells}
+        kept = Board.read(self.study.folder) or Board.of(self.study)
+        before = {state.run: state for state in kept.cells}
+        self.board.trials = kept.trials if self.study.tuned else []
         again: list[tuple[Path, str]] = []
         made = []
         for cell, state in self.cells:
@@ -161,10 +148,10 @@ class _Running:
         for number, cell, state in cells:
             stop.check()
             title = self._title(number, cell)
-            _begin(state)
+            state.begin()
             self.board.write()
             work = partial(make, cell, self.study.folder / cell.run, title, self.train, self.compose, self.measuring)
-            with self._kept_fresh():
+            with kept_fresh(self.board):
                 outcome = guarded(title, work)
             self._end(title, cell, state, outcome)
             if len(cells) > 1:
@@ -172,59 +159,13 @@ class _Running:
         stop.check()
 
     def _at_once(self, launcher: Launcher, cells: Sequence[tuple[int, Cell, CellStatus]], stop: StopFlag) -> None:
-        waiting, running = deque(cells), dict[int, tuple[Task, Cell, CellStatus]]()
-        try:
-            with Live(self.board) as live:
-                while waiting or running:
-                    stop.check()
-                    while waiting and len(running) < launcher.parallel:
-                        number, cell, state = waiting.popleft()
-                        _begin(state)
-                        running[number] = launcher.start(self._job(number, cell)), cell, state
-                        logger.info("%s: started", self._title(number, cell))
-                    self._collect(running)
-                    live.show()
-                    time.sleep(_POLL)
-        except BaseException as error:
-            self._stop_all(running, error.signal_number if isinstance(error, StopRequested) else None)
-            raise
+        waiting = deque(Work(job=self._job(number, cell), state=state) for number, cell, state in cells)
+        known = {state.run: cell for _, cell, state in cells}
 
-    def _collect(self, running: dict[int, tuple[Task, Cell, CellStatus]]) -> None:
-        """Note what has ended."""
-        for number, (task, cell, state) in list(running.items()):
-            outcome = task.ended()
-            if outcome is None:
-                continue
-            del running[number]
-            if outcome.stopped_by:  # by somebody else: it is no failure, and the next start goes on with it
-                state.status, state.reason = WAITING, f"stopped by signal {outcome.stopped_by}"
-                logger.warning("%s: stopped from outside; the same command goes on with it", self._title(number, cell))
-                continue
-            self._end(self._title(number, cell), cell, state, outcome)
-            logger.info("study: %s", self.board.line())
+        def end(work: Work, outcome: Outcome) -> None:
+            self._end(work.job.title, known[work.state.run], work.state, outcome)
 
-    def _stop_all(self, running: dict[int, tuple[Task, Cell, CellStatus]], number: int | None) -> None:
-        """Hand a signal on and wait until all have saved; whatever else ended us ends them, too."""
-        if number is not None:
-            logger.info("stopping: %d runs save", len(running))
-        try:
-            for task, _, _ in running.values():
-                task.stop(number) if number is not None else task.kill()
-            while running:
-                for key, (task, cell, state) in list(running.items()):
-                    outcome = task.ended()
-                    if outcome is None:
-                        continue
-                    del running[key]
-                    if outcome.stopped_by or number is None:
-                        state.status, state.share = WAITING, share_of(self.study.folder / cell.run, state.budget)
-                    else:
-                        self._end(self._title(key, cell), cell, state, outcome)
-                time.sleep(_POLL)
-        except KeyboardInterrupt:
-            for task, _, _ in running.values():
-                task.kill()
-            raise
+        Pool(launcher, self.board, end).run(lambda: waiting.popleft() if waiting else None, stop)
 
     # --- small things -------------------------------------------------------------------------------------------------------------------
 
@@ -257,24 +198,6 @@ class _Running:
             logger.info("%s: done in %s", title, duration(taken))
         self.board.write()
 
-    @contextmanager
-    def _kept_fresh(self) -> Iterator[None]:
-        """Writes the status now and then while this process is busy with a cell."""
-        over = threading.Event()
-
-        def watch() -> None:
-            while not over.wait(_FRESH):
-                self.board.refresh()
-                self.board.write()
-
-        thread = threading.Thread(target=watch, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
-
 
 def commands(study: Study, program: Sequence[str] = ("transformer-zoo", "train")) -> list[str]:
     """One command line for every cell, for schedulers that are nobody's business here; the same study collects what they made."""
@@ -286,11 +209,6 @@ def commands(study: Study, program: Sequence[str] = ("transformer-zoo", "train")
     if phased:
         raise ConfigError(f"--commands: {phased[0]} has several phases, which one command cannot make; use jobs=… or launcher=…")
     return [shlex.join([*program, *cell.overrides, f"run_dir={quoted(str(study.folder / cell.run))}"]) for cell in study.cells]
-
-
-def _begin(state: CellStatus) -> None:
-    state.status, state.reason, state.started = RUNNING, "", time.time()
-    state.begun_at = state.share or 0.0
 
 
 def _fail(cell: Cell, state: CellStatus, reason: str, exit_code: int) -> None:

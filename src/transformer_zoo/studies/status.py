@@ -28,7 +28,7 @@ _SILENT = 120.0
 
 @dataclass(kw_only=True)
 class CellStatus:
-    """One run of a study, and how far it is."""
+    """One run of a study, or one trial where it is tuned, and how far it is."""
 
     label: str
     seed: int
@@ -45,10 +45,17 @@ class CellStatus:
     """Share of the budget that was spent before its present start."""
     share: float | None = None
     """Share of the budget that is spent; None where nothing is known."""
+    trial: int = 0
+    """The number of the trial; 0: it is none."""
 
     @property
     def title(self) -> str:
-        return f"{self.label} seed {self.seed}"
+        return f"{self.label} trial {self.trial}" if self.trial else f"{self.label} seed {self.seed}"
+
+    def begin(self) -> None:
+        """It runs from now on."""
+        self.status, self.reason, self.started = RUNNING, "", time.time()
+        self.begun_at = self.share or 0.0
 
 
 @dataclass(kw_only=True)
@@ -58,6 +65,8 @@ class Board:
     folder: Path
     kind: str
     cells: list[CellStatus]
+    trials: list[CellStatus] = field(default_factory=list)
+    """Of all contestants, where the study is tuned."""
     parallel: int = 1
     """Runs at once."""
     state: str = RUNNING
@@ -77,15 +86,24 @@ class Board:
         """What `study_status.json` says; None where it is not there or damaged."""
         try:
             told: dict[str, Any] = json.loads((folder / STATUS_FILE).read_text(encoding="utf-8"))
-            cells = [CellStatus(**cell | {"budget": tuple(cell["budget"])}) for cell in told["cells"]]
+            cells, trials = ([CellStatus(**one | {"budget": tuple(one["budget"])}) for one in told.get(name, [])] for name in ("cells", "trials"))
             facts = {key: told[key] for key in ("kind", "parallel", "state", "process", "host", "updated")}
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return cls(folder=folder, cells=cells, **facts)
+        return cls(folder=folder, cells=cells, trials=trials, **facts)
+
+    @classmethod
+    def resumed(cls, study: Study) -> "Board":
+        """What an earlier start left, in the hands of this process; as `of` where there is nothing."""
+        board = cls.read(study.folder) or cls.of(study)
+        board.state, board.process, board.host = RUNNING, os.getpid(), socket.gethostname()
+        for cell in board.cells:
+            cell.status = WAITING if cell.status == RUNNING else cell.status
+        return board
 
     def refresh(self) -> None:
-        """Read from the folders of the running cells how far they are."""
-        for cell in self.cells:
+        """Read from the folders of what runs how far it is."""
+        for cell in (*self.trials, *self.cells):
             if cell.status == RUNNING:
                 cell.share = share_of(self.folder / cell.run, cell.budget)
 
@@ -95,7 +113,8 @@ class Board:
         document = {
             "state": self.state,
             "kind": self.kind,
-            "counts": self.counts(),
+            "counts": counted(self.cells),
+            "trial_counts": counted(self.trials),
             "total": len(self.cells),
             "seconds_left": self.seconds_left(),
             "parallel": self.parallel,
@@ -103,28 +122,49 @@ class Board:
             "host": self.host,
             "updated": self.updated,
             "cells": [asdict(cell) for cell in self.cells],
+            "trials": [asdict(trial) for trial in self.trials],
         }
         io.replace_text(self.folder / STATUS_FILE, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
 
-    def counts(self) -> dict[str, int]:
-        """Runs by status."""
-        found = Counter(cell.status for cell in self.cells)
-        return {status: found[status] for status in STATUSES}
+    @property
+    def tuning(self) -> bool:
+        """Whether trials are left to be made."""
+        return any(trial.status in (RUNNING, WAITING) for trial in self.trials)
+
+    def leave(self) -> None:
+        """The last word of this process: what it has not brought to its end waits."""
+        self.state = "stopped" if self.state == RUNNING else self.state
+        for one in (*self.trials, *self.cells):
+            one.status = WAITING if one.status == RUNNING else one.status
+        self.write()
 
     def seconds_left(self) -> float | None:
         """None where nothing is there to judge by."""
-        return seconds_left(self.cells, time.time(), self.parallel)
+        return seconds_left([*self.trials, *self.cells], time.time(), self.parallel)
 
     def line(self) -> str:
         """All of it in one line."""
-        counts = self.counts()
-        told = [f"{counts[DONE]} of {len(self.cells)} done", *(f"{counts[status]} {status}" for status in STATUSES[1:] if counts[status])]
+        told = _counted_in_words(self.cells, "")
+        if self.tuning:
+            told = f"tuning: {_counted_in_words(self.trials, ' trials')}; runs: {told}"
         left = self.seconds_left()
-        return ", ".join(told) + (f"; about {duration(left)} left" if left else "")
+        return told + (f"; about {duration(left)} left" if left else "")
 
     def lines(self) -> list[str]:
-        """One line for the whole and one for every run."""
-        return [f"{self.kind} in {self.folder}: {self.line()}", *map(_line, self.cells)]
+        """One line for the whole and one for every run; while it is tuned, one for every trial, too."""
+        return [f"{self.kind} in {self.folder}: {self.line()}", *map(_line, self.trials if self.tuning else []), *map(_line, self.cells)]
+
+
+def counted(cells: Sequence[CellStatus]) -> dict[str, int]:
+    """How many there are of each status."""
+    found = Counter(cell.status for cell in cells)
+    return {status: found[status] for status in STATUSES}
+
+
+def _counted_in_words(cells: Sequence[CellStatus], what: str) -> str:
+    counts = counted(cells)
+    told = [f"{counts[DONE]} of {len(cells)}{what} done", *(f"{counts[status]} {status}" for status in STATUSES[1:] if counts[status])]
+    return ", ".join(told)
 
 
 def status_lines(folder: Path) -> list[str]:

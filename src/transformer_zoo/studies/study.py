@@ -27,8 +27,8 @@ from transformer_zoo.studies.measuring import Measure, Measurement, Measuring
 from transformer_zoo.studies.phased import make_equal
 from transformer_zoo.studies.recipe import Variant, key_of
 from transformer_zoo.studies.running import run
-from transformer_zoo.studies.tuning import TrainTrial, Tuner, Tuning
-from transformer_zoo.training.rundir import hold, let_go
+from transformer_zoo.studies.trials import WHERE, tune
+from transformer_zoo.studies.tuning import Search, TrainTrial, Tuning
 
 logger = logging.getLogger(__name__)
 
@@ -195,13 +195,12 @@ def _study(
     if plan:
         return study
     if tuning is not None:
-        tuner = Tuner(tuning, folder, doors.train_trial, doors.compose, first)
-        lock = hold(folder, "study_dir")
-        try:
-            outcomes = [group.tune(tuner) for group in groups]
-        finally:
-            let_go(lock)
-        study.tuned = [outcome.document(group.one.label) for group, outcome in zip(groups, outcomes, strict=True)]
+        searches = [Search(tuning, folder, doors.compose, first, group.label, group.words) for group in groups]
+        where = {key: doors.running[key] for key in WHERE if key in doors.running}
+        outcomes = tune(study, searches, doors.train_trial, doors.compose, **where)
+        for group, outcome in zip(groups, outcomes, strict=True):
+            group.tuned = outcome.words
+        study.tuned = [outcome.document(group.label) for group, outcome in zip(groups, outcomes, strict=True)]
         study.cells = [group.cell(first + number, compose) for group in groups for number in range(seeds)]
     run(study, doors.train, doors.compose, measuring, **doors.running)
     return study
@@ -241,6 +240,9 @@ def _check(found: Sequence[Combination], terms: Terms, tuning: Tuning | None, se
         for key in tuning.keys:
             if key in varied:
                 raise ConfigError(f"tune={key}: is varied as well; a setting is either a factor or tuned")
+        for one in found:
+            if one.phases:
+                raise ConfigError(f"{one.label}: a run with phases cannot be tuned; leave tune out, and set the value of each phase")
 
 
 def _composed(found: Sequence[Combination], overrides: Sequence[str], compose: Compose, measuring: Measuring) -> list[ExperimentConfig]:

@@ -19,11 +19,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from transformer_zoo.errors import ConfigError, MissingExtraError, NumericError
+from transformer_zoo.errors import ConfigError, MissingExtraError
 from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.experiments.results import read_run
 from transformer_zoo.experiments.spans import EDGE, Span
-from transformer_zoo.studies.cells import Compose, config_hash, quoted, slug
+from transformer_zoo.studies.cells import Compose, config_hash, slug
 from transformer_zoo.training import io
 
 logger = logging.getLogger(__name__)
@@ -127,59 +127,59 @@ class Tuned:
         }
 
 
-class Tuner:
-    """Tunes contestants inside a study's folder; trials that were made before are kept, one that was stopped goes on."""
+class Search:
+    """Looks for the best values of one contestant inside a study's folder: trial after trial, each a function of those before. Trials that were made
+    before are kept, one that was stopped goes on."""
 
-    def __init__(self, tuning: Tuning, folder: Path, train: TrainTrial, compose: Compose, seed: int) -> None:
-        self._tuning, self._folder, self._train, self._compose, self._seed = tuning, folder, train, compose, seed + SEED_OFFSET
+    def __init__(self, tuning: Tuning, folder: Path, compose: Compose, seed: int, label: str, overrides: Sequence[str]) -> None:
+        self.label = label
+        self.seed = seed + SEED_OFFSET
+        self.words = [*overrides, f"seed={self.seed}", "final_evaluation=null"]
+        """Of every trial, beside the values that it tries."""
+        config = compose(self.words)
+        self.budget = config.training.budget
+        self._tuning, self._folder = tuning, folder
+        identity = json.dumps([tuning.document()["keys"], config_hash(config)])  # trials of other settings or another search are others
+        self._place = f"{FOLDER}/{slug(label)}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
+        self.file = folder / self._place / "trials.json"
+        """Where the trials are kept."""
+        self.trials = kept_trials(self.file)
 
-    def tune(self, label: str, overrides: Sequence[str]) -> Tuned:
-        """The best values for what the overrides describe.
+    @property
+    def runs(self) -> list[str]:
+        """The folders of all its trials inside the study, made or not."""
+        return [self._run(number) for number in range(1, max(self._tuning.n_trials, len(self.trials)) + 1)]
+
+    def following(self) -> Trial | None:
+        """The trial to be made next, or to go on with; written down. None: all have been made."""
+        n = self._tuning.n_trials
+        trial = next((one for one in self.trials[:n] if one.status == "running"), None)
+        if trial is None and len(self.trials) < n:
+            trial = Trial(values=self._proposed(), run=self._run(len(self.trials) + 1))
+            self.trials.append(trial)
+            self._keep()
+        return trial
+
+    def words_of(self, trial: Trial) -> list[str]:
+        return [*self.words, *(f"{key}={value}" for key, value in trial.values.items())]
+
+    def title(self, trial: Trial) -> str:
+        return f"{self.label}: trial {self._number(trial)} of {self._tuning.n_trials}, {_said(trial.values)}"
+
+    def failed(self, trial: Trial, reason: str) -> None:
+        """These values make a loss that is not finite."""
+        trial.status, trial.reason = "failed", reason
+        logger.warning("%s: %s", self.title(trial), reason)
+        self._keep()
+
+    def judge(self, trial: Trial) -> None:
+        """Take in what a trial that ended left in its folder.
 
         Raises:
-            ConfigError: no trial came to its end.
-            ZooError: what is no fault of the values tried, such as a signal; the trials so far are kept.
+            ConfigError: it tells of no losses to go by.
         """
-        words = [*overrides, f"seed={self._seed}", "final_evaluation=null"]
-        place = f"{FOLDER}/{slug(label)}-{self._identity(words)}"
-        file = self._folder / place / "trials.json"
-        trials = _kept(file)
-        for number in range(self._tuning.n_trials):
-            if number == len(trials):
-                values = self._proposed(trials)
-                trials.append(Trial(values=values, run=f"{place}/trial-{number + 1}"))
-                _keep(file, trials)
-            if trials[number].status == "running":
-                title = f"{label}: trial {number + 1} of {self._tuning.n_trials}, {_said(trials[number].values)}"
-                self._try(trials[number], words, trials[:number], title)
-                _keep(file, trials)
-        finished = [one for one in trials if one.status == "done" and one.score is not None]
-        if not finished:
-            reason = next((one.reason for one in trials if one.reason), "none was trained")
-            raise ConfigError(f"{label}: none of the {len(trials)} trials of {', '.join(self._tuning.keys)} came to its end ({reason})")
-        best = min(finished, key=lambda one: one.score if one.score is not None else math.inf)
-        warnings = [warning for key, value in best.values.items() if (warning := self._edge(label, key, value))]
-        for warning in warnings:
-            logger.warning("%s", warning)
-        logger.info("%s: %s is best, %s %.4g", label, _said(best.values), METRIC, best.score)
-        return Tuned(chosen=best.values, trials=trials, warnings=warnings)
-
-    def _identity(self, words: Sequence[str]) -> str:
-        """Trials of other settings or another search are others."""
-        search = json.dumps([self._tuning.document()["keys"], config_hash(self._compose(words))])
-        return hashlib.sha256(search.encode()).hexdigest()[:8]
-
-    def _try(self, trial: Trial, words: Sequence[str], before: Sequence[Trial], title: str) -> None:
         path = self._folder / trial.run
-        own = [*words, *(f"{key}={value}" for key, value in trial.values.items()), f"run_dir={quoted(str(path))}"]
-        logger.info("%s", title)
-        try:
-            self._train(self._compose(own), own, lambda: verdict(_curve(path), before))
-        except NumericError as error:
-            trial.status, trial.reason = "failed", " ".join(str(error).split())
-            logger.warning("%s: %s", title, trial.reason)
-            return
-        trial.curve, told = _curve(path), read_run(path).reason
+        trial.curve, told = losses_of(path), read_run(path).reason
         if not trial.curve:
             raise ConfigError(f"tune: {path} tells of no {METRIC}; tuning needs evaluation=loss on the validation split during training")
         shutil.rmtree(path / "checkpoints", ignore_errors=True)  # of a trial that ended, only the losses are used
@@ -187,18 +187,46 @@ class Tuner:
         trial.status, trial.score, trial.reason = "hopeless" if hopeless else "done", trial.curve[-1], told if hopeless else ""
         if not math.isfinite(trial.score):
             trial.status, trial.reason, trial.score = "failed", f"{METRIC} is {trial.score}", None
+        self._keep()
 
-    def _proposed(self, trials: Sequence[Trial]) -> dict[str, str]:
+    def outcome(self) -> Tuned:
+        """The best values, once all trials have been made.
+
+        Raises:
+            ConfigError: no trial came to its end.
+        """
+        finished = [one for one in self.trials if one.status == "done" and one.score is not None]
+        if not finished:
+            reason = next((one.reason for one in self.trials if one.reason), "none was trained")
+            raise ConfigError(f"{self.label}: none of the {len(self.trials)} trials of {', '.join(self._tuning.keys)} came to its end ({reason})")
+        best = min(finished, key=lambda one: one.score if one.score is not None else math.inf)
+        warnings = [warning for key, value in best.values.items() if (warning := self._edge(key, value))]
+        for warning in warnings:
+            logger.warning("%s", warning)
+        logger.info("%s: %s is best, %s %.4g", self.label, _said(best.values), METRIC, best.score)
+        return Tuned(chosen=best.values, trials=self.trials, warnings=warnings)
+
+    def _run(self, number: int) -> str:
+        return f"{self._place}/trial-{number}"
+
+    def _number(self, trial: Trial) -> int:
+        return next(number for number, one in enumerate(self.trials, start=1) if one is trial)
+
+    def _keep(self) -> None:
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        io.replace_text(self.file, json.dumps([asdict(one) for one in self.trials], indent=1) + "\n")
+
+    def _proposed(self) -> dict[str, str]:
         """The values of the next trial; a function of those before, so that a search that was stopped goes on as if it had not been."""
         tuning = self._tuning
         if not tuning.spans:
             grid = [dict(zip(tuning.values, values, strict=True)) for values in itertools.product(*tuning.values.values())]
             if tuning.n_trials < len(grid):
-                random.Random(self._seed).shuffle(grid)
-            return grid[len(trials)]
-        return _by_tpe(tuning, trials, self._seed + len(trials))
+                random.Random(self.seed).shuffle(grid)
+            return grid[len(self.trials)]
+        return _by_tpe(tuning, self.trials, self.seed + len(self.trials))
 
-    def _edge(self, label: str, key: str, value: str) -> str:
+    def _edge(self, key: str, value: str) -> str:
         """A warning where the best value lies at an end of what was tried."""
         if key in self._tuning.spans:
             share = self._tuning.spans[key].share(float(value))
@@ -210,7 +238,7 @@ class Tuner:
             number = _number(value)
             end = "lowest" if tried and number == tried[0] else "highest" if tried and number == tried[-1] else ""
             where = f"the {end} value tried"
-        return f"{label}: {key}={value} is {where}; a better one may lie beyond: widen the range" if end else ""
+        return f"{self.label}: {key}={value} is {where}; a better one may lie beyond: widen the range" if end else ""
 
 
 def verdict(curve: Sequence[float], before: Sequence[Trial]) -> str:
@@ -267,7 +295,8 @@ def _number(value: str) -> float | None:
         return None
 
 
-def _curve(path: Path) -> list[float]:
+def losses_of(path: Path) -> list[float]:
+    """Of a trial so far, in order."""
     return [value for _, value in read_run(path).curve(METRIC, "steps")]
 
 
@@ -275,7 +304,7 @@ def _said(values: Mapping[str, str]) -> str:
     return " ".join(f"{key}={value}" for key, value in values.items())
 
 
-def _kept(file: Path) -> list[Trial]:
+def kept_trials(file: Path) -> list[Trial]:
     """The trials made before; none where the file is missing."""
     if not file.is_file():
         return []
@@ -283,8 +312,3 @@ def _kept(file: Path) -> list[Trial]:
         return [Trial(**one) for one in json.loads(file.read_text(encoding="utf-8"))]
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{file}: not a list of trials ({' '.join(str(error).split())}); take the folder away to make them again") from error
-
-
-def _keep(file: Path, trials: Sequence[Trial]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    io.replace_text(file, json.dumps([asdict(one) for one in trials], indent=1) + "\n")
