@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 from torch.utils.hooks import RemovableHandle
 
+from transformer_zoo.experiments.shapes import run_on_meta
 from transformer_zoo.layers.linear import has_onednn
 from transformer_zoo.layers.vocabulary_scores import VocabularyScores
 from transformer_zoo.models.base import Model
@@ -51,7 +52,7 @@ class OperationCounter(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
         kwargs = kwargs or {}
-        result = func(*args, **kwargs)
+        result = run_on_meta(func, args, kwargs)
         packet = func._overloadpacket
         if packet in _FORMULAS:
             operations = _FORMULAS[packet](*args, **kwargs, out_val=result)

@@ -53,23 +53,45 @@ def match(
     price = price or pricer()
     first, *others = contestants
     start = compose(_words(first, common))
-    costs = price(start)
+    known = _Known(price)
+    costs = known(start)
     work = _Match(
         first=first.name,
         config=start,
         costs=costs,
         common=list(common),
         measures=tuple(measures),
-        price=price,
+        price=known,
         count_embeddings=count_embeddings,
         tolerance=tolerance,
     )
     configs = [compose(_words(one, common)) for one in others]
     if work.unsized:  # all that cannot be, before anything is sought
         for one, config in zip(others, configs, strict=True):
-            work.check_together(one.name, price(config), work.unsized)
+            work.check_together(one.name, known(config), work.unsized)
     made = [work.equal(one, config) for one, config in zip(others, configs, strict=True)]
     return [replace(first, parameters=costs.parameters, costs=costs), *made]
+
+
+class _Known:
+    """Prices what was priced before from memory: the same size is asked for again and again."""
+
+    def __init__(self, price: Price) -> None:
+        self._price = price
+        self._costs: dict[str, Costs] = {}
+
+    def __call__(self, config: ExperimentConfig) -> Costs:
+        key = repr(config)
+        if key not in self._costs:
+            self._costs[key] = self._price(config)
+        return self._costs[key]
+
+    def parameters(self, config: ExperimentConfig, *, embeddings: bool) -> float:
+        """Without counting operations, where that can be."""
+        if isinstance(self._price, Pricer):
+            return self._price.size(config, embeddings=embeddings)
+        costs = self(config)
+        return costs.parameters - (0 if embeddings else costs.parameters_embedding)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +103,7 @@ class _Match:
     costs: Costs
     common: list[str]
     measures: tuple[str, ...]
-    price: Price
+    price: _Known
     count_embeddings: bool
     tolerance: float
 
@@ -178,15 +200,7 @@ class _Match:
         """What size makes equal, of any model in the place of the one that is set."""
         if self.sizes == "flops":
             return lambda model: self.price(replace(config, model=model)).flops_per_step
-        price, counted = self.price, self.count_embeddings
-        if isinstance(price, Pricer):  # which need not count operations for that
-            return lambda model: price.size(replace(config, model=model), embeddings=counted)
-
-        def count(model: ModelConfig) -> float:
-            costs = price(replace(config, model=model))
-            return costs.parameters - (0 if counted else costs.parameters_embedding)
-
-        return count
+        return lambda model: self.price.parameters(replace(config, model=model), embeddings=self.count_embeddings)
 
     def _pinned(self, one: Contestant) -> set[str]:
         """The settings of size that somebody typed."""
