@@ -10,6 +10,7 @@ import pytest
 from transformer_zoo.errors import ConfigError
 from transformer_zoo.experiments import compose
 from transformer_zoo.experiments.config import ExperimentConfig
+from transformer_zoo.studies import sizing
 from transformer_zoo.studies.cells import Contestant
 from transformer_zoo.studies.costs import Costs, Pricer
 from transformer_zoo.studies.matching import match
@@ -113,6 +114,21 @@ def test_seconds_give_all_the_same_clock_and_take_the_place_of_another_budget() 
 def test_what_cannot_be_made_equal_is_told(names: str, measures: str, common: tuple[str, ...], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         matched(names, *measures.split(), common=common)
+
+
+def test_what_no_size_can_mend_is_told_of_all_before_any_size_is_sought(monkeypatch: pytest.MonkeyPatch) -> None:
+    def seek(*_: Any, **__: Any) -> Any:
+        raise AssertionError("a size was sought")
+
+    monkeypatch.setattr(sizing, "size_to", seek)
+    with pytest.raises(ConfigError) as caught:
+        matched("bert bart gpt2", "parameters", "tokens", common=("training.steps=4",))
+    assert [problem.split(":")[1].split()[0] for problem in caught.value.problems] == ["bart", "gpt2"]
+    with pytest.raises(ConfigError) as caught:
+        matched("bert bart gpt2", "parameters", "predicted_tokens", "tokens")
+    assert [problem.split(" for ")[1].split(":")[0] for problem in caught.value.problems] == ["bart", "gpt2"]
+    with pytest.raises(ConfigError, match="match=parameters,flops,tokens cannot hold for gpt2: equal flops"):
+        matched("bert gpt2", "parameters", "flops", "tokens")  # which have the same size already
 
 
 def test_any_two_agree_not_only_each_with_the_first() -> None:

@@ -66,9 +66,14 @@ def match(
         tolerance=tolerance,
     )
     configs = [compose(_words(one, common)) for one in others]
-    if work.unsized:  # all that cannot be, before anything is sought
-        for one, config in zip(others, configs, strict=True):
-            work.check_together(one.name, known(config), work.unsized)
+    problems: list[str] = []
+    for one, config in zip(others, configs, strict=True):
+        try:
+            work.check_before(one, config)
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(*problems)
     made = [work.equal(one, config) for one, config in zip(others, configs, strict=True)]
     return [replace(first, parameters=costs.parameters, costs=costs), *made]
 
@@ -79,6 +84,7 @@ class _Known:
     def __init__(self, price: Price) -> None:
         self._price = price
         self._costs: dict[str, Costs] = {}
+        self._sizes: dict[str, int] = {}
 
     def __call__(self, config: ExperimentConfig) -> Costs:
         key = repr(config)
@@ -88,10 +94,13 @@ class _Known:
 
     def parameters(self, config: ExperimentConfig, *, embeddings: bool) -> float:
         """Without counting operations, where that can be."""
-        if isinstance(self._price, Pricer):
-            return self._price.size(config, embeddings=embeddings)
-        costs = self(config)
-        return costs.parameters - (0 if embeddings else costs.parameters_embedding)
+        if not isinstance(self._price, Pricer):
+            costs = self(config)
+            return costs.parameters - (0 if embeddings else costs.parameters_embedding)
+        key = repr((config, embeddings))
+        if key not in self._sizes:
+            self._sizes[key] = self._price.size(config, embeddings=embeddings)
+        return self._sizes[key]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +144,17 @@ class _Match:
         """The budgets that no size moves."""
         return [measure for measure in self.budgets if measure != "flops" or self.sizes is None]
 
+    def check_before(self, one: Contestant, config: ExperimentConfig) -> None:
+        """Refuses what cannot be whatever size is found; takes no seeking."""
+        sought = self._is_sought(config)
+        if sought and not sizing.has_size(config.model):
+            raise ConfigError(f"match={self.sizes}: {one.name} has no d_model, n_layers, n_heads and d_ff to fit: leave {self.sizes} out")
+        known = self.unsized if sought else self.budgets
+        if known:
+            self.check_together(one.name, self.price(config), known)
+        if known and known == self.budgets:
+            self._check_steps(one.name, self._with_steps(self.price(config)))
+
     def check_together(self, name: str, costs: Costs, budgets: Sequence[str]) -> None:
         """Refuses budgets of which each asks for another number of steps."""
         steps = {measure: self._steps_for(measure, costs) for measure in budgets}
@@ -156,12 +176,16 @@ class _Match:
             words += _only("seconds", f"{seconds:g}", config.training)
             costs = replace(costs, steps=None)
         if self.budgets:
-            wanted = [self._steps_for(measure, costs) for measure in self.budgets]
-            steps = max(1, round((max(wanted) + min(wanted)) / 2))
-            words += [] if costs.steps == steps else _only("steps", str(steps), config.training)
-            costs = replace(costs, steps=float(steps))
+            made = self._with_steps(costs)
+            words += [] if costs.steps == made.steps else _only("steps", f"{made.steps:.0f}", config.training)
+            costs = made
             self._check_steps(one.name, costs)
         return replace(one, overrides=[*one.overrides, *words], parameters=costs.parameters, costs=costs)
+
+    def _with_steps(self, costs: Costs) -> Costs:
+        """With as many steps as make the budgets equal."""
+        wanted = [self._steps_for(measure, costs) for measure in self.budgets]
+        return replace(costs, steps=float(max(1, round((max(wanted) + min(wanted)) / 2))))
 
     def _steps_for(self, measure: str, costs: Costs) -> float:
         """Steps after which a contestant has as much of something as the first one at its end."""
@@ -172,18 +196,9 @@ class _Match:
 
     def _size(self, one: Contestant, config: ExperimentConfig) -> sizing.Values:
         """The settings of size that differ from the contestant's own; none where it has the size that is wanted."""
-        if self.sizes is None:
+        if not self._is_sought(config):
             return {}
-        measured = self._measured(config)
-        if self.sizes == "parameters":
-            wanted = self._measured(self.config)(self.config.model)
-        else:  # the other budget says how many steps there are
-            wanted = (self.costs.flops or 0.0) / self._steps_for(self.unsized[0], self.price(config))
-        reached, near = measured(config.model), self.tolerance / 2
-        if abs(reached / wanted - 1) <= near:
-            return {}
-        if not sizing.has_size(config.model):
-            raise ConfigError(f"match={self.sizes}: {one.name} has no d_model, n_layers, n_heads and d_ff to fit: leave {self.sizes} out")
+        measured, wanted, near = self._measured(config), self._wanted(config), self.tolerance / 2
         pinned = self._pinned(one)
         found = sizing.size_to(config.model, wanted, measured, pinned=pinned, near=near)
         if abs(found.reached / wanted - 1) > near:
@@ -195,6 +210,16 @@ class _Match:
                 f"raise tolerance={self.tolerance:g}"
             )
         return found.values
+
+    def _is_sought(self, config: ExperimentConfig) -> bool:
+        """Whether a contestant has another size than is wanted."""
+        return self.sizes is not None and abs(self._measured(config)(config.model) / self._wanted(config) - 1) > self.tolerance / 2
+
+    def _wanted(self, config: ExperimentConfig) -> float:
+        """What the size of a contestant shall come to."""
+        if self.sizes == "parameters":
+            return self._measured(self.config)(self.config.model)
+        return (self.costs.flops or 0.0) / self._steps_for(self.unsized[0], self.price(config))  # the other budget says how many steps there are
 
     def _measured(self, config: ExperimentConfig) -> Callable[[ModelConfig], float]:
         """What size makes equal, of any model in the place of the one that is set."""
