@@ -184,6 +184,16 @@ def test_a_typed_choice_wins_over_a_study_s_settings(capsys: pytest.CaptureFixtu
         (["ablate", "model=bert,gpt2", "baseline=brt", "model/size=tiny"], "baseline=brt: there is no such label"),
         (["ablate", "study=mask_ratois"], "study has no 'mask_ratois'; did you mean mask_ratio?"),
         (["ablate", "a=1,2", "b=1,2,3", "--zip", "a,b"], "--zip a,b: a has 2 values (1,2) and b has 3 values (1,2,3)"),
+        (["ablate", "model.dropout=0.1,0.2", "trials=3"], "trials=3: tune=KEY says what they try"),
+        (["ablate", "model.dropout=0.1,0.2", "run_dir=x"], "run_dir=x: every run of a study has a folder of its own; study_dir=… names"),
+        (["ablate", "model.dropout=0.1,0.2", "hydra.launcher.x=3"], "hydra.launcher.x=3 belongs to launcher=hydra/NAME"),
+        (["ablate", "model.dropout=0.1,0.2", "slurm.x=3", "launcher=hydra/basic"], "slurm.x=3 belongs to launcher=slurm"),
+        (["ablate", "model.dropout=0.1,0.2", "launcher=sge", "--plan"], "launcher=sge: expected one of processes"),
+        (["ablate", "model.dropout=0.1,0.2", "on_change=ask", "--plan"], "on_change=ask: expected one of refuse"),
+        (["ablate", "model.dropout=0.1,0.2", "declare=optimiser.lr", *TINY], "declare=optimiser.lr: no run has such a setting; did you mean"),
+        (["ablate", "optimizer.lr=interval(a,b)", "samples=2"], "'optimizer.lr=interval(a,b)' cannot be read: a range is optimizer.lr=interval("),
+        (["ablate", "optimizer.lr=intervall(1,2)", "samples=2"], "'optimizer.lr=intervall(1,2)' cannot be read: there is no intervall(…); did you"),
+        (["ablate", "study_dir=nowhere", "--status"], "nowhere: no study was begun there"),
     ],
 )
 def test_every_mistake_is_one_clear_line(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

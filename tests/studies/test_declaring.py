@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from transformer_zoo.errors import ConfigError
 from transformer_zoo.experiments.compose import experiment
-from transformer_zoo.studies.declaring import declared_by, following, touched, undeclared, yielding
+from transformer_zoo.studies.declaring import declared_by, declared_sections, following, touched, undeclared, yielding
 
 TINY = ["model=gpt2", "model/size=tiny"]
 
@@ -41,6 +42,13 @@ def test_a_planted_difference_is_named_with_its_values() -> None:
     assert problem.startswith("optimizer.lr is 0.001 in a and 0.5 in b, and nobody said that it may differ")
     assert problem.endswith("declare=optimizer.lr if it is meant")
     assert undeclared(runs, "a", ["model.dropout", "optimizer"]) == []
+
+
+def test_what_is_declared_must_be_there() -> None:
+    config = experiment(TINY)
+    assert declared_sections(["optimizer", "model/positions", "optimizer.lr"], [config]) == ["optimizer", "model.positions", "optimizer.lr"]
+    with pytest.raises(ConfigError, match=r"declare=model\.positons: no run has such a setting; did you mean model\.positions\?"):
+        declared_sections(["optimizer", "model.positons"], [config])
 
 
 def test_a_setting_that_only_one_of_them_has_is_named() -> None:

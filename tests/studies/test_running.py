@@ -21,7 +21,7 @@ from transformer_zoo.experiments.compose import experiment
 from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.experiments.convert import to_dict
 from transformer_zoo.studies.cells import Cell, Study, config_hash
-from transformer_zoo.studies.jobs import Job, Outcome
+from transformer_zoo.studies.jobs import PARENT, Job, Outcome
 from transformer_zoo.studies.measuring import Measuring
 from transformer_zoo.studies.running import commands, run
 from transformer_zoo.studies.status import status_lines
@@ -300,6 +300,11 @@ def test_commands_are_whole_and_can_be_pasted(tmp_path: Path) -> None:
         ({"settings": {"partition": "gpu"}}, "slurm.partition belongs to launcher=slurm"),
         ({"launcher": "submitit_local", "settings": {"timeout": "1h"}}, "slurm.timeout=1h: expected a whole number of minutes"),
         ({"launcher": "submitit_local", "settings": {"nodes": "2"}}, "does not take slurm.nodes=2"),
+        (
+            {"launcher": "submitit_local", "settings": {"partitions": "gpu"}},
+            "slurm.partitions=gpu: submitit has no such setting; did you mean",
+        ),
+        ({"launcher": "hydra/basics"}, "launcher=hydra/basics: Hydra knows no such launcher here; did you mean hydra/basic?"),
         ({"launcher": "slurm"}, "launcher=slurm: .*start the study on a machine of the cluster"),
     ],
 )
@@ -334,6 +339,15 @@ def test_jobs_in_processes_train_and_their_failures_are_told(options: dict[str, 
     assert "nowhere" in study.failed[0].failure
     assert study.exit_code == 2
     assert (tmp_path / study.cells[0].run / "summary.json").is_file()
+
+
+@pytest.mark.slow
+def test_a_job_that_ends_at_once_does_not_die_of_its_watch(tmp_path: Path) -> None:
+    program = "from transformer_zoo.studies.jobs import end_with_parent; end_with_parent()"
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {PARENT: "1"}) as process:
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+        assert process.wait() == 0
 
 
 @pytest.mark.slow

@@ -1,6 +1,8 @@
 """How far a study is, and how long it will take."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,16 @@ def test_a_study_on_another_machine_that_is_silent_is_told_of(tmp_path: Path) ->
     (tmp_path / "study_status.json").write_text(text[:-20])
     with pytest.raises(RunNotFoundError, match="no study was begun there"):
         status_lines(tmp_path)
+
+
+def test_of_a_study_whose_process_is_gone_nothing_runs(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    Board(folder=tmp_path, kind="ablate", cells=[cell("a", "running", started=0.0)], process=ended.pid).write()
+    first, run, last = status_lines(tmp_path)
+    assert first == f"ablate in {tmp_path}: 0 of 1 done, 1 waiting"
+    assert run == "  waiting  a seed 0"
+    assert f"process {ended.pid} has ended without a word" in last
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(3.2, "3 s"), (59.6, "1 min 0 s"), (3700.0, "1 h 1 min")])

@@ -30,6 +30,8 @@ def compare(arguments: Arguments) -> int:
     """Several architectures under the same settings."""
     from transformer_zoo.studies import study
 
+    if _is_question(arguments):
+        return _say_status(Path(arguments.words[0].partition("=")[2]))
     asked = _asked(arguments, "compare")
     if not asked["models"] and not asked["factors"] and not asked["variants"]:
         raise ConfigError("compare: name the models, for example model=bert,gpt2, or a study, for example study=architectures")
@@ -40,6 +42,8 @@ def ablate(arguments: Arguments) -> int:
     """Settings of one experiment."""
     from transformer_zoo.studies import study
 
+    if _is_question(arguments):
+        return _say_status(Path(arguments.words[0].partition("=")[2]))
     asked = _asked(arguments, "ablate")
     return _finished(study.ablate(**asked, **_named(arguments, "ablate", asked)), arguments)
 
@@ -74,13 +78,17 @@ def _asked(arguments: Arguments, kind: str) -> dict[str, Any]:
     terms = _terms(given, recipe)
     tuned, trials, samples = given.names("tune", recipe.tune), given.count("trials", recipe.trials), given.count("samples", recipe.samples)
     seeds, folder, running = given.count("seeds", recipe.seeds) or 1, given.text("study_dir", None), given.running()
+    if not tuned and any(word.startswith("trials=") for word in command):
+        raise ConfigError(
+            f"trials={trials}: tune=KEY says what they try, such as tune=optimizer.lr optimizer.lr=1e-4,1e-3; samples={trials} draws runs"
+        )
     models = given.names("model", ()) if kind == "compare" else []
     typed = _Typed.of(arguments, models)
     values, ranges = typed.beside(recipe)
     _check_tuned(tuned, values, ranges)
     asked = {
         "factors": {key: found for key, found in values.items() if key not in tuned},
-        "variants": typed.variants(recipe),
+        "variants": typed.variants(recipe, f"study={named}"),
         "overrides": [*typed.kept(recipe.overrides, f"study={named}", folders), *typed.fixed],
         "design": Design(
             zips=[_names(keys) for keys in arguments.flags.get("--zip", [])] or recipe.zip,
@@ -162,6 +170,9 @@ class _Typed:
         from transformer_zoo.experiments.compose import factors, spans
         from transformer_zoo.studies.recipe import key_of
 
+        own = [word for word in arguments.words if key_of(word) == "run_dir"]
+        if own:
+            raise ConfigError(f"{own[0]}: every run of a study has a folder of its own; study_dir=… names the folder of all of them")
         ranges, others = spans(arguments.words)
         varied, fixed = factors(others)
         both = [key for key in (*varied, *ranges) if key in map(key_of, fixed)]
@@ -187,14 +198,22 @@ class _Typed:
             logger.info("%s: %s gives way to what is typed", study, word)
         return [word for word in overrides if word not in gone]
 
-    def variants(self, recipe: Any) -> dict[str, dict[str, Any]]:
+    def variants(self, recipe: Any, study: str) -> dict[str, dict[str, Any]]:
         """The study's variants without the settings that are typed."""
         from transformer_zoo.studies.recipe import without
 
         typed = [*self.words, *self.drops]
+
+        def kept(words: Sequence[str], variant: str) -> list[str]:
+            left = without(words, typed)
+            for word in words:
+                if word not in left:
+                    logger.info("%s: %s of %s gives way to what is typed", study, word, variant)
+            return left
+
         return {
             name: {
-                variant: replace(made, overrides=without(made.overrides, typed), phases=[without(phase, typed) for phase in made.phases])
+                variant: replace(made, overrides=kept(made.overrides, variant), phases=[kept(phase, variant) for phase in made.phases])
                 for variant, made in choices.items()
             }
             for name, choices in recipe.variants.items()
@@ -245,6 +264,11 @@ class _Given:
         settings = dict(word.removeprefix(CLUSTER[0]).removeprefix(CLUSTER[1]).split("=", 1) for word in asked)
         self._arguments.words = [word for word in words if word not in asked]
         told = {"jobs": self.count("jobs", None), "launcher": self._arguments.take("launcher"), "on_change": self._arguments.take("on_change")}
+        by_hydra = (told["launcher"] or "").startswith("hydra/")
+        strange = [word for word in asked if word.startswith(CLUSTER[1]) != by_hydra]
+        if strange:
+            meant = "launcher=slurm" if by_hydra else "launcher=hydra/NAME"
+            raise ConfigError(*(f"{word} belongs to {meant}: choose that, or leave the word out" for word in strange))
         found: dict[str, Any] = {key: value for key, value in told.items() if value is not None}
         found |= {"settings": settings} if settings else {}
         found |= {"config_dirs": self._arguments.config_dirs} if self._arguments.config_dirs else {}
@@ -284,10 +308,7 @@ def _flag_words(flag: str, values: Sequence[str]) -> list[str]:
 def _finished(study: Any, arguments: Arguments) -> int:
     """Prints the plan, how far it is, or where the results lie."""
     if arguments.has("--status"):
-        from transformer_zoo.studies.status import status_lines
-
-        print("\n".join(status_lines(study.folder)))
-        return 0
+        return _say_status(study.folder)
     if arguments.has("--commands"):
         from transformer_zoo.studies.running import commands
 
@@ -313,6 +334,18 @@ def _finished(study: Any, arguments: Arguments) -> int:
         print(summary.read_text(encoding="utf-8") if summary.is_file() else study.folder)
         print(study.folder / "report.html")
     return int(study.exit_code)
+
+
+def _is_question(arguments: Arguments) -> bool:
+    """Whether nothing but the state of a folder is asked for, so that the study need not be described again."""
+    return arguments.has("--status") and len(arguments.words) == 1 and arguments.words[0].startswith("study_dir=")
+
+
+def _say_status(folder: Path) -> int:
+    from transformer_zoo.studies.status import status_lines
+
+    print("\n".join(status_lines(folder)))
+    return 0
 
 
 def _estimate(study: Any, arguments: Arguments) -> dict[str, Any] | None:

@@ -7,9 +7,11 @@ from typing import Any
 
 import yaml
 
+from transformer_zoo.errors import ConfigError
 from transformer_zoo.experiments import config_tree
 from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.experiments.convert import from_dict, to_dict
+from transformer_zoo.experiments.hints import did_you_mean
 from transformer_zoo.experiments.results import flatten, is_identity
 from transformer_zoo.objectives.base import ObjectiveConfig
 from transformer_zoo.studies.recipe import BUDGET_KEYS, key_of
@@ -69,6 +71,23 @@ def declared_by(words: Iterable[str], shared: Sequence[str], config_dirs: Sequen
     if keys & {"model", "objective"} and "final_evaluation" not in fixed:
         keys.add("final_evaluation")
     return keys
+
+
+def declared_sections(words: Iterable[str], configs: Iterable[ExperimentConfig]) -> list[str]:
+    """The settings and sections that `declare` names, dotted.
+
+    Raises:
+        ConfigError: no run has one of that name.
+    """
+    found = [_dotted(word) for word in words]
+    if not found:
+        return []
+    keys = {key for config in configs for key in _settings(config)}
+    known = sorted({".".join(key.split(".")[:n]) for key in keys for n in range(1, key.count(".") + 2)})
+    problems = [f"declare={word}: no run has such a setting{did_you_mean(word, known)}" for word in found if word not in known]
+    if problems:
+        raise ConfigError(*problems)
+    return found
 
 
 def undeclared(runs: Mapping[str, ExperimentConfig], baseline: str, declared: Iterable[str]) -> list[str]:

@@ -182,11 +182,12 @@ def end_with_parent() -> None:
     """Ask this process to save and end once the study that started it is gone, however it went."""
 
     def watch() -> None:
-        while sys.stdin.buffer.read(1):
+        while os.read(pipe, 1):  # not through Python's reader, whose lock would be held when the process ends
             pass
         os.kill(os.getpid(), signal.SIGTERM)
 
     if os.environ.get(PARENT):
+        pipe = sys.stdin.fileno()
         threading.Thread(target=watch, daemon=True).start()
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from transformer_zoo.errors import ConfigError, MissingExtraError
+from transformer_zoo.experiments.hints import did_you_mean
 from transformer_zoo.studies.cells import quoted
 from transformer_zoo.studies.jobs import PARENT, UNEXPECTED, Job, Outcome
 
@@ -64,29 +65,60 @@ def launcher_of(name: str | None, jobs: int | None, cells: int, folder: Path, se
         ConfigError: there is none of that name, or it does not take the settings.
         MissingExtraError: submitit is not installed.
     """
-    if jobs is not None and jobs < 1:
-        raise ConfigError(f"jobs={jobs}: expected at least 1, the number of runs at once")
+    check(name, jobs, settings)
     if name is None and (jobs or 1) == 1:
-        _no_settings(settings)
         return None
     if name in (None, "processes"):
-        _no_settings(settings)
         return Processes(min(jobs or 1, cells))
     if name == "slurm":
         return Submitit("slurm", jobs or max(cells, 1), folder, settings)
     if name == "submitit_local":
         return Submitit("local", jobs or 1, folder, settings)
-    if name is not None and name.startswith(HYDRA):
-        return Processes(min(jobs or cells, cells), partial(hydra_command, name, settings), shared=False)
-    raise ConfigError(
-        f"launcher={name}: expected one of {', '.join(LAUNCHERS)}, or {HYDRA}NAME for a launcher of Hydra's; for another cluster make the commands "
-        "that --commands prints"
-    )
+    return Processes(min(jobs or cells, cells), partial(hydra_command, name, settings), shared=False)
 
 
-def _no_settings(settings: Mapping[str, str]) -> None:
-    if settings:
-        raise ConfigError(f"{SETTINGS}{next(iter(settings))} belongs to launcher=slurm: add it, or leave the setting out")
+def check(name: str | None, jobs: int | None, settings: Mapping[str, str]) -> None:
+    """What is wrong with this on any machine, so that a plan made elsewhere than on the cluster tells it, too. Raises as `launcher_of`."""
+    if jobs is not None and jobs < 1:
+        raise ConfigError(f"jobs={jobs}: expected at least 1, the number of runs at once")
+    if name in (None, "processes"):
+        if settings:
+            raise ConfigError(f"{SETTINGS}{next(iter(settings))} belongs to launcher=slurm: add it, or leave the setting out")
+    elif name in ("slurm", "submitit_local"):
+        _parameters(settings)
+        _check_submitit(name, settings)
+    elif name is not None and name.startswith(HYDRA):
+        known = hydra_launchers()
+        if name not in known:
+            raise ConfigError(
+                f"launcher={name}: Hydra knows no such launcher here{did_you_mean(name, known)} (it has {', '.join(known)}); install its plugin"
+            )
+    else:
+        raise ConfigError(
+            f"launcher={name}: expected one of {', '.join(LAUNCHERS)}, or {HYDRA}NAME for a launcher of Hydra's; for another cluster make the "
+            "commands that --commands prints"
+        )
+
+
+def _check_submitit(name: str, settings: Mapping[str, str]) -> None:
+    """Whether it is there and knows the settings' names."""
+    if importlib.util.find_spec("submitit") is None:
+        raise MissingExtraError("submitit", "cluster", f"launcher={name}")
+    from submitit.slurm.slurm import SlurmExecutor
+
+    known = [*NAMES, *sorted(SlurmExecutor._valid_parameters())]
+    strange = [key for key in settings if key not in known]
+    if strange:
+        raise ConfigError(*(f"{SETTINGS}{key}={settings[key]}: submitit has no such setting{did_you_mean(key, known)}" for key in strange))
+
+
+def hydra_launchers() -> list[str]:
+    """The names of the launchers that Hydra finds plugins for."""
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from hydra._internal.utils import create_config_search_path
+
+    loader = ConfigLoaderImpl(config_search_path=create_config_search_path(search_path_dir=None))
+    return [f"{HYDRA}{name}" for name in sorted(loader.get_group_options(f"{HYDRA}launcher"))]
 
 
 def job_file(job: Job) -> Path:
@@ -229,8 +261,6 @@ class Submitit:
     """Jobs of a SLURM cluster; `local` is the same on this machine, to try it out."""
 
     def __init__(self, cluster: str, parallel: int, folder: Path, settings: Mapping[str, str]) -> None:
-        if importlib.util.find_spec("submitit") is None:
-            raise MissingExtraError("submitit", "cluster", f"launcher={cluster}")
         self.parallel, self._cluster, self._folder = parallel, cluster, folder / JOBS / "cluster"
         self._parameters = ({"timeout_min": DEFAULT_MINUTES} if cluster == "local" else {}) | _parameters(settings)
         self._executor: Any = None

@@ -206,8 +206,8 @@ class _Match:
             what = "parameters" if self.sizes == "parameters" else "operations a step"
             raise ConfigError(
                 f"match={','.join(self.measures)}: {one.name} comes to {_number(found.reached)} {what} at the closest, {self.first} has "
-                f"{_number(wanted)} ({found.reached / wanted - 1:+.1%}, allowed {near:.1%}): choose sizes that are nearer each other{typed}, or "
-                f"raise tolerance={self.tolerance:g}"
+                f"{_number(wanted)} ({_percent(found.reached / wanted - 1)}, and half of the tolerance either way is allowed): choose sizes that are "
+                f"nearer each other{typed}, or raise tolerance={self.tolerance:g}"
             )
         return found.values
 
@@ -269,3 +269,8 @@ def _only(unit: str, amount: str, training: TrainingConfig) -> list[str]:
 
 def _number(value: float) -> str:
     return f"{value:,.0f}" if value < 1e9 else f"{value:.3g}"
+
+
+def _percent(share: float) -> str:
+    """`+5.3%`, with two digits however small it is."""
+    return f"{100 * share:+.2g}%".replace("-", "−")

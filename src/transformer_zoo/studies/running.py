@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from transformer_zoo.errors import ConfigError
 from transformer_zoo.experiments import plugins
@@ -20,6 +21,7 @@ from transformer_zoo.studies.cells import Cell, Compose, Study, Train, write_pla
 from transformer_zoo.studies.changes import ANSWERS, Fingerprint, changed, refusal
 from transformer_zoo.studies.jobs import UNEXPECTED, Job, Outcome, guarded, is_finished, make
 from transformer_zoo.studies.launching import JOBS, Launcher, launcher_of
+from transformer_zoo.studies.launching import check as check_launcher
 from transformer_zoo.studies.live import kept_fresh
 from transformer_zoo.studies.measuring import Measuring
 from transformer_zoo.studies.pool import Pool, Work, stoppable
@@ -53,8 +55,7 @@ def run(
         ConfigError: another process works on the study, or runs there were made by other code or data and nobody has decided what to do.
         StoppedError: a signal came; all jobs have saved.
     """
-    if on_change not in ANSWERS:
-        raise ConfigError(f"on_change={on_change}: expected one of {', '.join(ANSWERS)}")
+    check_change(on_change)
     if isinstance(launcher, str) or launcher is None:
         launcher = launcher_of(launcher, jobs, len(study.cells), study.folder, settings or {})
     lock = hold(study.folder, "study_dir")
@@ -62,6 +63,20 @@ def run(
         _Running(study, train, compose, measuring, launcher, config_dirs).run(retry, on_change, fingerprint)
     finally:
         let_go(lock)
+
+
+def check(options: Mapping[str, Any]) -> None:
+    """What is wrong with the options of `run` wherever the study would run. Raises ConfigError or MissingExtraError."""
+    check_change(options.get("on_change", "refuse"))
+    launcher = options.get("launcher")
+    if isinstance(launcher, str) or launcher is None:
+        check_launcher(launcher, options.get("jobs"), options.get("settings") or {})
+
+
+def check_change(on_change: str) -> None:
+    """Raises ConfigError for a word that is no answer."""
+    if on_change not in ANSWERS:
+        raise ConfigError(f"on_change={on_change}: expected one of {', '.join(ANSWERS)}")
 
 
 class _Running:

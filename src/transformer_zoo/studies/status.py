@@ -131,11 +131,15 @@ class Board:
         """Whether trials are left to be made."""
         return any(trial.status in (RUNNING, WAITING) for trial in self.trials)
 
-    def leave(self) -> None:
-        """The last word of this process: what it has not brought to its end waits."""
+    def interrupt(self) -> None:
+        """What is not brought to its end waits."""
         self.state = "stopped" if self.state == RUNNING else self.state
         for one in (*self.trials, *self.cells):
             one.status = WAITING if one.status == RUNNING else one.status
+
+    def leave(self) -> None:
+        """The last word of this process."""
+        self.interrupt()
         self.write()
 
     def seconds_left(self) -> float | None:
@@ -182,6 +186,8 @@ def status_lines(folder: Path) -> list[str]:
     if board.state != RUNNING:
         return [*board.lines(), f"not running now ({board.state})"]
     gone = _gone(board)
+    if gone and board.host == socket.gethostname():
+        board.interrupt()
     return [*board.lines(), *([gone] if gone else [])]
 
 

@@ -21,11 +21,13 @@ from transformer_zoo.experiments.hints import did_you_mean
 from transformer_zoo.studies import matching
 from transformer_zoo.studies.cells import Compose, Contestant, Study, Train, slug
 from transformer_zoo.studies.costs import Price
+from transformer_zoo.studies.declaring import declared_sections
 from transformer_zoo.studies.factors import Combination, Design, Level, combinations
 from transformer_zoo.studies.groups import Group, declared_keys, refuse, together
 from transformer_zoo.studies.measuring import Measure, Measurement, Measuring
 from transformer_zoo.studies.phased import make_equal
 from transformer_zoo.studies.recipe import Variant, key_of
+from transformer_zoo.studies.running import check as check_running
 from transformer_zoo.studies.running import run
 from transformer_zoo.studies.trials import WHERE, tune
 from transformer_zoo.studies.tuning import Search, TrainTrial, Tuning
@@ -169,6 +171,7 @@ def _study(
 ) -> Study:
     compose, measuring = _once(doors.compose), Measuring(measurements, doors.measure)
     _check(found, terms, tuning, seeds)
+    check_running(doors.running)
     configs = _composed(found, overrides, compose, measuring)
     first = configs[0].seed  # of all groups: runs are paired by seed
     common = [*overrides, *_one_tokenizer(found, overrides, configs)]
@@ -178,12 +181,13 @@ def _study(
     if budgets and any(one.phases for one in found):
         make_equal(groups, terms.baseline or found[0].label, budgets, compose, doors.price, terms.tolerance)
     cells = [group.cell(first + number, compose) for group in groups for number in range(seeds)]
+    meant = declared_sections(terms.declare, [cell.config for cell in cells])
     study = Study(
         folder=folder,
         kind=kind,
         cells=cells,
         contestants=[group.contestant for group in groups],
-        declared=declared_keys(groups, cells, common, [*terms.declare, *(tuning.keys if tuning else ())], doors.config_dirs),
+        declared=declared_keys(groups, cells, common, [*meant, *(tuning.keys if tuning else ())], doors.config_dirs),
         matched=list(terms.match),
         tolerance=terms.tolerance,
         count_embeddings=terms.count_embeddings,

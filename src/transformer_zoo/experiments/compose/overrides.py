@@ -20,6 +20,9 @@ from transformer_zoo.experiments.spans import LOGARITHMIC_FROM, Span
 _HARMLESS = {"hydra.run.dir": ".", "hydra.output_subdir": None}
 """Settings of Hydra that ask for what is so anyway."""
 
+_FUNCTIONS = ("interval", "range", "choice", "glob", "tag", "int", "float", "str", "bool", "shuffle", "sort")
+"""Of Hydra's grammar."""
+
 _HOME = re.compile(r"^([^=]+=)~/(.*)$")
 """A path in the home folder, which shells leave alone behind an equals sign."""
 
@@ -153,6 +156,12 @@ def _syntax_problem(line: str, error: Exception) -> str:
         return f"{line!r} is no override: write key=value or group=choice{did_you_mean(line.lstrip('+~'), config_tree.groups(config_tree.roots()))}"
     if "/" in key and "." in key and "@" not in key:
         return f"{line!r} is no override: a slash chooses a part (model/norm=rmsnorm), dots set its values: {key.replace('/', '.')}={value}"
+    call = re.match(r"(\w+)\(", value)
+    if call and (call[1] in _FUNCTIONS or did_you_mean(call[1], _FUNCTIONS)):
+        if call[1] == "interval":
+            return f"{line!r} cannot be read: a range is {key}=interval(LOW,HIGH) with two numbers, such as interval(1e-4,1e-2)"
+        if call[1] not in _FUNCTIONS:
+            return f"{line!r} cannot be read: there is no {call[1]}(…){did_you_mean(call[1], _FUNCTIONS)}"
     detail = str(error).split("\n")[0].rstrip(".")
     if not re.fullmatch(r"[+~]{0,2}[\w./@-]+", key):
         return f"{line!r} is no override: {key!r} is no name of a setting"
