@@ -300,7 +300,7 @@ def test_a_trial_that_fails_for_another_reason_ends_the_tuning_and_costs_no_othe
     assert len(launcher.most) == 14, "the other one's trial was brought to its end"
 
 
-SMALL = ["model=gpt2", "model/size=tiny", "model.n_layers=1", "training.batch_size=2", "training.steps=4", "training.evaluate_every=1"]
+SMALL = ["model=gpt2", "model/size=tiny", "model.n_layers=1", "training.batch_size=2", "training.steps=2"]
 
 
 @pytest.mark.slow
@@ -309,11 +309,11 @@ def test_trials_in_processes_come_to_what_they_come_to_here(tmp_path: Path, monk
     words = [*SMALL, "data=pocket", "tokenizer=word", "evaluation.max_samples=4", "final_evaluation=null"]
 
     def tuned(name: str, **running: int) -> Any:
-        tuning = Tuning(values={"optimizer.lr": ["0.001", "0.01", "0.1"]})
+        tuning = Tuning(values={"optimizer.lr": ["0.001", "0.1"]})
         study = ablate({"model.dropout": ["0.0", "0.1"]}, words, tuning=tuning, folder=tmp_path / name, doors=Doors(running=running))
         assert study.exit_code == 0
         return study.tuned
 
     alone, together = tuned("alone"), tuned("together", jobs=2)
     assert alone == together
-    assert len(list((tmp_path / "together" / "jobs").glob("tuning-*-trial-?.log"))) == 6
+    assert len(list((tmp_path / "together" / "jobs").glob("tuning-*-trial-?.log"))) == 4
