@@ -18,7 +18,9 @@ from typing import Any
 from transformer_zoo.evaluation.bleu import BleuConfig
 from transformer_zoo.evaluation.loss import LossConfig
 from transformer_zoo.experiments.compose import experiment
-from transformer_zoo.experiments.run import LoadedRun, evaluate_run, load_run, train
+from transformer_zoo.experiments.evaluating import evaluate_run
+from transformer_zoo.experiments.loaded_run import LoadedRun, load_run
+from transformer_zoo.experiments.run import train
 from transformer_zoo.generation.beam import BeamConfig
 from transformer_zoo.generation.fill_mask import fill_mask
 from transformer_zoo.generation.sampling import SamplingConfig

@@ -12,9 +12,11 @@ from transformer_zoo.errors import ConfigError
 from transformer_zoo.evaluation.base import FineTuning
 from transformer_zoo.evaluation.fine_tune import FineTuneConfig
 from transformer_zoo.evaluation.probe import ProbeConfig
-from transformer_zoo.experiments import run as runs
+from transformer_zoo.experiments import evaluating
 from transformer_zoo.experiments.compose import experiment
-from transformer_zoo.experiments.run import evaluate_run, load_run, train
+from transformer_zoo.experiments.evaluating import evaluate_run
+from transformer_zoo.experiments.loaded_run import load_run
+from transformer_zoo.experiments.run import train
 from transformer_zoo.objectives.classes import TaggingConfig
 
 SMALL = (
@@ -82,7 +84,7 @@ def test_fine_tuning_beats_the_majority_and_leaves_the_run_alone(trained: Path, 
 def test_fine_tuning_begins_with_the_weights_that_are_evaluated(trained: Path):
     """At a learning rate of next to nothing the body stays what it was, and twice the figures are the same."""
     wanted = FineTuning(data=TOPICS, objective=TaggingConfig(), steps=1, batch_size=8, lr=1e-12, seed=0)
-    tuned, _ = runs._fine_tuned(load_run(trained), wanted)
+    tuned, _ = evaluating._fine_tuned(load_run(trained), wanted)
     own = dict(load_run(trained).model.named_parameters())
     body = {name: parameter for name, parameter in tuned.named_parameters() if "heads" not in name}
     assert body

@@ -14,10 +14,11 @@ from transformer_zoo.errors import CheckpointError, ConfigError, RunNotFoundErro
 from transformer_zoo.evaluation.loss import LossConfig
 from transformer_zoo.experiments.compose import recipe
 from transformer_zoo.experiments.convert import to_dict
+from transformer_zoo.experiments.evaluating import evaluate_run
 from transformer_zoo.experiments.imported import import_model
 from transformer_zoo.experiments.initial_weights import open_start, start_from
+from transformer_zoo.experiments.loaded_run import read_config
 from transformer_zoo.experiments.public import open_public
-from transformer_zoo.experiments.run import evaluate_run, read_config
 from transformer_zoo.models.base import Model
 from transformer_zoo.records import HeadNeed
 from transformer_zoo.training.checkpoints import CheckpointStore, Identity, Snapshot

@@ -9,7 +9,8 @@ from transformer_zoo.evaluation.base import EvaluationContext
 from transformer_zoo.evaluation.floor import best_possible
 from transformer_zoo.evaluation.loss import LossConfig
 from transformer_zoo.experiments.compose import experiment
-from transformer_zoo.experiments.run import load_run, train
+from transformer_zoo.experiments.loaded_run import load_run
+from transformer_zoo.experiments.run import train
 
 pytestmark = pytest.mark.slow
 

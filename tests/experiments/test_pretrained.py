@@ -17,8 +17,9 @@ from interop.builders import WORDS, bert, gpt2
 from transformer_zoo.errors import ConfigError, DataError, RunNotFoundError
 from transformer_zoo.experiments.compose import experiment
 from transformer_zoo.experiments.imported import import_model
+from transformer_zoo.experiments.loaded_run import load_run
 from transformer_zoo.experiments.pretrained import Pretrained
-from transformer_zoo.experiments.run import load_run, train
+from transformer_zoo.experiments.run import train
 
 IDS = torch.tensor([[2, 5, 7, 3], [2, 6, 3, 0]])
 MASK = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])

@@ -6,8 +6,9 @@ import pytest
 
 from transformer_zoo.experiments.compose import experiment
 from transformer_zoo.experiments.config import GenerateConfig
+from transformer_zoo.experiments.evaluating import evaluate_run
 from transformer_zoo.experiments.generate import generate
-from transformer_zoo.experiments.run import evaluate_run, train
+from transformer_zoo.experiments.run import train
 from transformer_zoo.training.metrics import read_metrics
 
 SMALL = (

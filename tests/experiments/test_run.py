@@ -12,7 +12,9 @@ from safetensors.torch import load_file
 from transformer_zoo.errors import CheckpointError, ConfigError, DataError, RunNotFoundError
 from transformer_zoo.evaluation.loss import LossConfig
 from transformer_zoo.experiments.compose import experiment
-from transformer_zoo.experiments.run import RunResult, evaluate_run, load_run, read_config, train
+from transformer_zoo.experiments.evaluating import evaluate_run
+from transformer_zoo.experiments.loaded_run import load_run, read_config
+from transformer_zoo.experiments.run import RunResult, train
 
 SMALL = (
     *("model/size=tiny", "model.d_model=16", "model.n_heads=2", "model.d_ff=16", "tokenizer=word", "device=cpu"),

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from transformer_zoo.experiments.compose import experiment
-from transformer_zoo.experiments.run import evaluate_run, train
+from transformer_zoo.experiments.evaluating import evaluate_run
+from transformer_zoo.experiments.run import train
 from transformer_zoo.studies.phases import train_phases
 from transformer_zoo.training.checkpoints import find_checkpoint, read_weights
 

@@ -106,7 +106,7 @@ def _data(job: Job, settings: SuiteSettings) -> list[str]:
 def _held_out_loss(path: Path) -> float:
     """Nats per hidden token over the whole validation split."""
     from transformer_zoo.evaluation.loss import LossConfig
-    from transformer_zoo.experiments.run import evaluate_run
+    from transformer_zoo.experiments.evaluating import evaluate_run
 
     return float(evaluate_run(path, LossConfig())["metrics"]["validation/loss"])
 
@@ -114,7 +114,7 @@ def _held_out_loss(path: Path) -> float:
 def _bleu(path: Path) -> float:
     """Of the test split, by beam search."""
     from transformer_zoo.evaluation.bleu import BleuConfig
-    from transformer_zoo.experiments.run import evaluate_run
+    from transformer_zoo.experiments.evaluating import evaluate_run
 
     return float(evaluate_run(path, BleuConfig(split="test"))["metrics"]["test/bleu"])
 

@@ -45,7 +45,7 @@ def evaluate(arguments: Arguments) -> int:
         if _shown(arguments, config):
             return
         from transformer_zoo.experiments.catalog import kind_of
-        from transformer_zoo.experiments.run import evaluate_run
+        from transformer_zoo.experiments.evaluating import evaluate_run
 
         _require_plugins(run)
         found = evaluate_run(run, config.evaluation, device=config.device, checkpoint=config.checkpoint)

@@ -263,8 +263,9 @@ class _Given:
         asked = [word for word in words if word.startswith(CLUSTER) and "=" in word]
         settings = dict(word.removeprefix(CLUSTER[0]).removeprefix(CLUSTER[1]).split("=", 1) for word in asked)
         self._arguments.words = [word for word in words if word not in asked]
-        told = {"jobs": self.count("jobs", None), "launcher": self._arguments.take("launcher"), "on_change": self._arguments.take("on_change")}
-        by_hydra = (told["launcher"] or "").startswith("hydra/")
+        launcher = self._arguments.take("launcher")
+        told = {"jobs": self.count("jobs", None), "launcher": launcher, "on_change": self._arguments.take("on_change")}
+        by_hydra = launcher is not None and launcher.startswith("hydra/")
         strange = [word for word in asked if word.startswith(CLUSTER[1]) != by_hydra]
         if strange:
             meant = "launcher=slurm" if by_hydra else "launcher=hydra/NAME"

@@ -24,9 +24,9 @@ from transformer_zoo.experiments.imported import (
     whole_folder,
 )
 from transformer_zoo.experiments.loaded import LoadedModel
+from transformer_zoo.experiments.loaded_run import LoadedRun, load_run
 from transformer_zoo.experiments.pretrained import Pretrained
 from transformer_zoo.experiments.public import load_public, settings_from, skeleton
-from transformer_zoo.experiments.run import LoadedRun, load_run
 from transformer_zoo.interop.base import Family
 from transformer_zoo.interop.config_file import ConfigFile, Plain, at
 from transformer_zoo.interop.families import family_for

@@ -8,7 +8,7 @@ from transformer_zoo.experiments.catalog import kind_of
 from transformer_zoo.experiments.config import GenerateConfig
 from transformer_zoo.experiments.imported import is_imported, load_imported
 from transformer_zoo.experiments.loaded import WANTED, LoadedModel
-from transformer_zoo.experiments.run import load_run
+from transformer_zoo.experiments.loaded_run import load_run
 from transformer_zoo.generation.base import GenerationConfig, Generator
 from transformer_zoo.generation.beam import BeamConfig
 from transformer_zoo.generation.sampling import SamplingConfig

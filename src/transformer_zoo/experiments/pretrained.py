@@ -16,8 +16,8 @@ from transformer_zoo.experiments.convert import from_dict
 from transformer_zoo.experiments.imported import is_imported, load_imported
 from transformer_zoo.experiments.inputs import InputChecks, padded, text_of, whole_number
 from transformer_zoo.experiments.loaded import WANTED, LoadedModel
+from transformer_zoo.experiments.loaded_run import load_run
 from transformer_zoo.experiments.public import load_public, open_public
-from transformer_zoo.experiments.run import load_run
 from transformer_zoo.generation.base import GenerationConfig, inference
 from transformer_zoo.generation.fill_mask import FilledText
 from transformer_zoo.interop.files import is_public

@@ -13,8 +13,9 @@ from transformer_zoo.evaluation.base import EvaluationConfig, EvaluationContext
 from transformer_zoo.evaluation.bleu import BleuConfig
 from transformer_zoo.evaluation.floor import best_possible
 from transformer_zoo.evaluation.loss import LossConfig
+from transformer_zoo.experiments.loaded_run import LoadedRun, load_run
 from transformer_zoo.experiments.results import RunRecord, read_run
-from transformer_zoo.experiments.run import LoadedRun, load_run, train
+from transformer_zoo.experiments.run import train
 from transformer_zoo.generation.beam import BeamConfig
 from transformer_zoo.generation.fill_mask import MASK, fill_mask
 from transformer_zoo.generation.sampling import SamplingConfig

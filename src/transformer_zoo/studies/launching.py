@@ -88,7 +88,9 @@ def check(name: str | None, jobs: int | None, settings: Mapping[str, str]) -> No
         _parameters(settings)
         _check_submitit(name, settings)
     elif name is not None and name.startswith(HYDRA):
-        known = hydra_launchers()
+        from transformer_zoo.experiments.compose.launchers import hydra_launchers
+
+        known = [f"{HYDRA}{one}" for one in hydra_launchers()]
         if name not in known:
             raise ConfigError(
                 f"launcher={name}: Hydra knows no such launcher here{did_you_mean(name, known)} (it has {', '.join(known)}); install its plugin"
@@ -110,15 +112,6 @@ def _check_submitit(name: str, settings: Mapping[str, str]) -> None:
     strange = [key for key in settings if key not in known]
     if strange:
         raise ConfigError(*(f"{SETTINGS}{key}={settings[key]}: submitit has no such setting{did_you_mean(key, known)}" for key in strange))
-
-
-def hydra_launchers() -> list[str]:
-    """The names of the launchers that Hydra finds plugins for."""
-    from hydra._internal.config_loader_impl import ConfigLoaderImpl
-    from hydra._internal.utils import create_config_search_path
-
-    loader = ConfigLoaderImpl(config_search_path=create_config_search_path(search_path_dir=None))
-    return [f"{HYDRA}{name}" for name in sorted(loader.get_group_options(f"{HYDRA}launcher"))]
 
 
 def job_file(job: Job) -> Path:

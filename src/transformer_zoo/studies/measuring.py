@@ -111,6 +111,6 @@ def _settings(measurement: Measurement) -> Any:
 
 
 def _evaluated(run: Path, settings: Any) -> dict[str, Any]:
-    from transformer_zoo.experiments.run import evaluate_run
+    from transformer_zoo.experiments.evaluating import evaluate_run
 
     return evaluate_run(run, settings.evaluation, device=settings.device, checkpoint=settings.checkpoint)
