@@ -7,8 +7,8 @@ from pathlib import Path
 
 from transformer_zoo.reports.comparing import baseline_of, compare, comparisons_csv, comparisons_md, comparisons_tex
 from transformer_zoo.reports.continuations import continuation_md, continuation_section
+from transformer_zoo.reports.curve_data import data as curve_data
 from transformer_zoo.reports.curves import Chart, Reference, charts, curve_files, curves
-from transformer_zoo.reports.curves import data as curve_data
 from transformer_zoo.reports.effects import effects_section
 from transformer_zoo.reports.fairness import fairness
 from transformer_zoo.reports.finding import find_runs, read_study, study_of
