@@ -9,6 +9,7 @@ from transformer_zoo.reports.comparing import baseline_of, compare, comparisons_
 from transformer_zoo.reports.continuations import continuation_md, continuation_section
 from transformer_zoo.reports.curve_data import data as curve_data
 from transformer_zoo.reports.curves import Chart, Reference, charts, curve_files, curves
+from transformer_zoo.reports.effect_files import effect_files
 from transformer_zoo.reports.effects import effects_section
 from transformer_zoo.reports.fairness import fairness
 from transformer_zoo.reports.finding import find_runs, read_study, study_of
@@ -53,8 +54,8 @@ def report(paths: Iterable[Path], output: Path, *, title: str = "Runs", labelled
 
 
 def study_files(study: Path, title: str) -> Path:
-    """Write a study's `runs.csv`, `summary.{csv,md,tex}`, `comparisons.{csv,md,tex}`, pictures (`curves-*.svg`, `pareto-*.svg`) and `report.html`;
-    returns the last."""
+    """Write a study's `runs.csv`, `summary.{csv,md,tex}`, `comparisons.{csv,md,tex}`, pictures (`curves-*.svg`, `pareto-*.svg`,
+    `factors-*.svg`) and `report.html`; returns the last."""
     runs = find_runs([study])
     groups = group_runs(runs, labelled=True)
     record = read_study(study)
@@ -70,6 +71,7 @@ def study_files(study: Path, title: str) -> Path:
         "comparisons.tex": comparisons_tex(compared),
         **curve_files(groups, charts(groups, references(groups))),
         **pareto_files(groups),
+        **effect_files(groups),
         "report.html": html(title, groups),
     }
     for name, content in contents.items():
