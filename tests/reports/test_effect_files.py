@@ -45,7 +45,7 @@ def test_factors_alone_and_two_by_two(square: list[Group]) -> None:
     alone = ElementTree.fromstring(files["factors-validation-loss.svg"])
     assert {"validation/loss ↓ by norm", "validation/loss ↓ by objective.ratio", "pre", "post"} <= set(words(alone))
     both = ElementTree.fromstring(files["factors-validation-loss-norm-objective.ratio.svg"])
-    titles = {"validation/loss ↓", "validation/loss ↓ by objective.ratio and norm"}
+    titles = {"validation/loss ↓", "objective.ratio × norm"}
     assert titles | {"objective.ratio=0.15", "objective.ratio=0.4"} <= set(words(both))
 
 

@@ -15,7 +15,7 @@ from transformer_zoo.reports.effects import (
     pair_chart,
 )
 from transformer_zoo.reports.groups import Group
-from transformer_zoo.reports.svg import TOP, WIDTH, drawing, figure
+from transformer_zoo.reports.svg import LEFT, TOP, WIDTH, drawing, figure
 from transformer_zoo.reports.tables import heading
 
 LETTER = 6.5
@@ -37,9 +37,9 @@ def effect_files(groups: Sequence[Group]) -> dict[str, str]:
         for first, second in design.pairs[:MOST_PAIRS]:
             over, lines = over_and_lines(design, first, second)
             chart, labels = pair_chart(design, metric, over, lines)
-            panels = [(heading(metric), chart)] if chart else []
-            panels.append((_cut(f"{heading(metric)} by {lines} and {over}", WIDTH), heat_chart(design, metric, lines, over)))
-            files[_file("factors", metric, first, second)] = figure(panels, labels)
+            drawings = [*([chart] if chart else []), heat_chart(design, metric, lines, over)]
+            titles = [heading(metric), _cut(f"{lines} × {over}", WIDTH - LEFT)]
+            files[_file("factors", metric, first, second)] = figure(list(zip(titles, drawings, strict=False)), labels)
     return files
 
 

@@ -25,6 +25,7 @@ from transformer_zoo.reports.parts import parts_section
 from transformer_zoo.reports.provenance import commands_section, differences_section, studies_of, unfinished, unfinished_section
 from transformer_zoo.reports.rows import Row, summarise
 from transformer_zoo.reports.tables import runs_csv, summary_csv, summary_md, summary_tex
+from transformer_zoo.reports.trials import chosen_values, trials_section
 
 logger = logging.getLogger(__name__)
 
@@ -99,9 +100,10 @@ def sections(groups: Sequence[Group], found: Sequence[Chart] = ()) -> str:
     studies = studies_of(runs)
     parts = [
         fairness_section(fairness(groups, study=study), len(runs), len(groups)),
-        summary_section(groups),
+        summary_section(groups, chosen_values(study)),
         comparison_section(groups, baseline_of(groups, study)),
         unfinished_section(runs),
+        trials_section(studies),
         curves(groups, found),
         pareto_section(groups),
         effects_section(groups),
