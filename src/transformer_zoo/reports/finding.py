@@ -31,6 +31,8 @@ class StudyRecord:
     """The words that repeat it."""
     contestants: tuple[dict[str, Any], ...] = ()
     cells: tuple[dict[str, Any], ...] = ()
+    tuned: tuple[dict[str, Any], ...] = ()
+    """How the settings of each contestant were looked for, once that was done."""
     problem: str = ""
     """Why the file could not be read."""
 
@@ -82,6 +84,7 @@ def read_study(study: Path) -> StudyRecord | None:
             command=_words(plan.get("command")),
             contestants=tuple(one for one in plan.get("contestants") or [] if isinstance(one, dict)),
             cells=tuple(cells),
+            tuned=tuple(one for one in plan.get("tuned") or [] if isinstance(one, dict) and isinstance(one.get("trials"), list)),
         )
     except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
         return StudyRecord(path=study, problem=f"{STUDY_FILE} is damaged: {' '.join(str(error).split())}")
@@ -129,6 +132,10 @@ def _planned(folder: Path) -> list[RunRecord]:
 
 def _below(folder: Path) -> list[RunRecord]:
     records = []
-    for child in sorted(path for path in folder.iterdir() if path.is_dir()):
+    try:
+        children = sorted(path for path in folder.iterdir() if path.is_dir())
+    except OSError as error:
+        raise RunNotFoundError(f"report: {str(folder)!r} cannot be read ({error.strerror})") from error
+    for child in children:
         records += [read_run(child)] if is_run(child) else _planned(child) or _below(child)
     return records
