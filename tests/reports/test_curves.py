@@ -1,17 +1,16 @@
-"""Curves: every axis, the data of the script, and pages that stay small."""
+"""Curves: every axis, means and bands, drawn."""
 
-import json
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from fabricated import fabricated_run, fabricated_study, sixty, three
+from fabricated import fabricated_run, fabricated_study, three
 
 from transformer_zoo.experiments.results import RunRecord, read_run
-from transformer_zoo.reports.curves import POINTS_OF_A_PAGE, Curve, charts, curve, curve_files, curves, data, legend, place, share
+from transformer_zoo.reports.curves import Curve, charts, curve, curve_files, curves, legend, place
 from transformer_zoo.reports.finding import find_runs
 from transformer_zoo.reports.groups import group_runs
-from transformer_zoo.reports.report import html, references
+from transformer_zoo.reports.report import references
 
 
 def run_of(tmp_path: Path, **settings: int) -> RunRecord:
@@ -56,24 +55,6 @@ def test_thinning_averages_and_keeps_the_ends() -> None:
     assert whole.thinned(4) is whole
 
 
-def test_data_of_the_script_names_groups_and_holds_every_axis(tmp_path: Path) -> None:
-    groups = group_runs(find_runs([fabricated_study(tmp_path, three(), seeds=2, points=3)]), labelled=True)
-    told = data(groups, charts(groups))
-    assert [group["label"] for group in told["groups"]] == list(three())
-    first = told["charts"][0]
-    assert first["metric"] == "train/loss"
-    assert set(first["lines"][0]["x"]) == {"steps", "tokens", "flops", "seconds"}
-    assert len(first["lines"][0]["y"]) == len(first["lines"][0]["sd"]) == 3
-
-
-def test_values_that_are_not_finite_are_null(tmp_path: Path) -> None:
-    run = run_of(tmp_path)
-    run.history[0]["train/loss"] = float("inf")
-    groups = group_runs([run])
-    assert data(groups, charts(groups))["charts"][0]["lines"][0]["y"][0] is None
-    assert json.dumps(data(groups, charts(groups)), allow_nan=False)
-
-
 def test_without_a_script_every_axis_is_drawn_and_can_be_chosen(tmp_path: Path) -> None:
     groups = group_runs(find_runs([fabricated_study(tmp_path, three(), points=3)]), labelled=True)
     text = curves(groups, charts(groups))
@@ -81,12 +62,6 @@ def test_without_a_script_every_axis_is_drawn_and_can_be_chosen(tmp_path: Path) 
         assert text.count(f'id="axis-{axis}"') == 1
         assert text.count(f'<div class="by-{axis}"><svg') == len(charts(groups))
     assert curves(groups, []) == ""
-
-
-def test_a_page_of_sixty_runs_is_small(tmp_path: Path) -> None:
-    groups = group_runs(find_runs([fabricated_study(tmp_path, sixty(), points=150)]), labelled=True)
-    assert share(charts(groups), POINTS_OF_A_PAGE) == 14_000 // (60 * 4)
-    assert len(html("sixty", groups).encode()) < 2_000_000
 
 
 def test_the_best_possible_value_is_drawn_where_all_agree(tmp_path: Path) -> None:

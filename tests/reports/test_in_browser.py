@@ -114,6 +114,82 @@ def test_the_legend_switches_curves_off_and_on(browser: Any, report: Path) -> No
         assert first.count() == before
 
 
+@pytest.fixture(scope="module", params=["few", "many"])
+def seeded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of groups with three seeds each; one run has not finished."""
+    groups = three() if request.param == "few" else dict(list(sixty().items())[:20])
+    return study_files(fabricated_study(tmp_path_factory.mktemp(request.param), groups, seeds=3, failed=1), "Seeds")
+
+
+def test_a_group_unfolds_to_its_runs_by_keyboard(browser: Any, seeded: Path) -> None:
+    with Opened(browser, seeded, 1280) as opened:
+        lines = opened.page.locator("figure.live").first.locator(".inner path.line")
+        folded = lines.count()
+        entry = opened.page.locator("#curves .legend > li").first
+        unfold = entry.locator("button.unfold")
+        assert unfold.text_content().startswith("3 runs of model")
+        assert unfold.get_attribute("aria-expanded") == "false"
+        assert entry.locator("ul").is_hidden()
+        unfold.focus()
+        opened.page.keyboard.press("Enter")
+        assert (lines.count(), unfold.get_attribute("aria-expanded")) == (folded + 3, "true")
+        assert entry.locator("li").all_inner_texts() == ["mean", "seed 0", "seed 1", "seed 2"]
+        opened.page.keyboard.press("Tab")
+        opened.page.keyboard.press("Tab")
+        opened.page.keyboard.press("Space")
+        first = entry.locator("li button").nth(1)
+        assert (first.get_attribute("aria-pressed"), lines.count()) == ("false", folded + 2)
+        runs = opened.page.locator("figure.live").first.locator(".inner path.single[data-group='0']")
+        assert runs.evaluate_all("paths => paths.map(path => path.dataset.run)") == ["1", "2"]
+        entry.locator("li button").first.click()
+        assert lines.count() == folded + 1, "the mean can go, and the runs stay"
+        unfold.click()
+        assert lines.count() == folded, "folded, a group is its mean again"
+        assert opened.said == []
+
+
+def test_a_hidden_group_hides_its_runs_and_a_switch_shows_those_of_all(browser: Any, seeded: Path) -> None:
+    with Opened(browser, seeded, 1280) as opened:
+        lines = opened.page.locator("figure.live").first.locator(".inner path.line")
+        groups = lines.count()
+        switch = opened.page.get_by_role("button", name="single runs")
+        assert switch.get_attribute("aria-pressed") == "false"
+        switch.click()
+        assert (switch.get_attribute("aria-pressed"), lines.count()) == ("true", 4 * groups)
+        entry = opened.page.locator("#curves .legend > li").first
+        entry.locator("button").first.click()
+        assert lines.count() == 4 * (groups - 1)
+        assert entry.locator("li button").first.is_disabled()
+        opened.page.get_by_role("button", name="none", exact=True).click()
+        assert lines.count() == 0
+        opened.page.get_by_role("button", name="all", exact=True).click()
+        assert lines.count() == 4 * groups
+        switch.click()
+        assert lines.count() == groups
+
+
+def test_a_run_that_did_not_finish_is_dashed_and_named(browser: Any, seeded: Path) -> None:
+    with Opened(browser, seeded, 1280) as opened:
+        entry = opened.page.locator("#curves .legend > li").last
+        entry.locator("button.unfold").click()
+        assert entry.locator("li").last.inner_text() == "seed 2, failed"
+        assert opened.page.locator("figure.live").first.locator(".inner path.cut").count() == 1
+        opened.page.locator("figure.live .plot svg >> nth=0").hover(position={"x": 100, "y": 100})
+        told = " ".join(opened.page.locator("figure.live .tip").first.locator("div").all_inner_texts())
+        assert "mean · " in told or "seed " in told
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_an_unfolded_legend_fits_the_screen(browser: Any, seeded: Path, width: int) -> None:
+    with Opened(browser, seeded, width) as opened:
+        opened.page.get_by_role("button", name="single runs").click()
+        assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
+        legend = opened.page.locator("#curves .legend")
+        assert legend.evaluate("one => one.scrollWidth <= one.clientWidth")
+        assert legend.bounding_box()["height"] <= 320
+        assert opened.said == []
+
+
 def test_dragging_zooms_and_reset_shows_all(browser: Any, report: Path) -> None:
     with Opened(browser, report, 1280) as opened:
         figure = opened.page.locator("figure.live").first

@@ -1,9 +1,11 @@
-// Live curves: values under the pointer, zoom, logarithms, groups switched on and off. Without a script the page has still drawings of the same.
+// Live curves: values under the pointer, zoom, logarithms, of groups and of their single runs. Without a script the page has still drawings of the
+// groups. What is switched on says legend.js.
 "use strict";
 
 const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 460, HEIGHT = 280, LEFT = 52, RIGHT = 12, TOP = 10, BOTTOM = 38;
 const COLOURS = 8, MOST_BANDS = 12, MOST_IN_TIP = 10;
+const MEAN = -1; // in the place of a run's number: the mean of its group
 
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
@@ -93,11 +95,14 @@ class Plot {
 
   show(part) { this.window = part; }
 
-  // The curves that are switched on, as points (x, y, spread) over the chosen axis; what a logarithm cannot hold is left out.
+  // The curves that are switched on, means last, as points (x, y, spread) over the chosen axis; what a logarithm cannot hold is left out.
   lines() {
-    return this.chart.lines.filter(line => !this.shared.hidden.has(line.group) && line.x[this.shared.axis]).map(line => ({
-      group: line.group,
-      points: line.y.map((y, i) => ({ x: line.x[this.shared.axis][i], y, sd: line.sd ? line.sd[i] : null }))
+    const means = this.chart.lines.map(({ group, x, y, sd }) => ({ group, run: MEAN, x, y, sd }));
+    const single = this.chart.lines.flatMap(({ group, runs }) => runs.map(({ run, x, y }) => ({ group, run, x: { ...runs[0].x, ...x }, y, sd: null })));
+    return [...single, ...means].filter(({ group, run, x }) => shows(this.shared, group, run) && x[this.shared.axis]).map(({ group, run, x, y, sd }) => ({
+      group,
+      run,
+      points: y.map((value, i) => ({ x: x[this.shared.axis][i], y: value, sd: sd ? sd[i] : null }))
         .filter(({ x, y }) => x !== null && !(this.logX && x <= 0) && !(this.logY && y !== null && y <= 0)),
     }));
   }
@@ -117,7 +122,7 @@ class Plot {
     this.full = [least(places), most(places)];
     const [low, high] = this.window || this.full;
     const inside = everywhere.filter(point => point.x >= low && point.x <= high);
-    const bands = lines.length <= MOST_BANDS;
+    const bands = lines.filter(({ run }) => run === MEAN).length <= MOST_BANDS;
     const edges = (inside.length ? inside : everywhere).flatMap(({ y, sd }) => (bands && sd !== null ? [y - sd, y + sd] : [y]));
     if (reference) edges.push(reference[1]);
     const heights = this.logY ? edges.filter(value => value > 0) : edges;
@@ -135,7 +140,7 @@ class Plot {
       inner.append(draw("line", { class: "reference", x1: LEFT, x2: WIDTH - RIGHT, y1: at, y2: at }));
       inner.append(draw("text", { class: "tick", x: LEFT + 4, y: at - 4 }, reference[0]));
     }
-    if (bands) for (const line of lines) inner.append(this.band(line, bottom));
+    if (bands) for (const line of lines) if (line.run === MEAN) inner.append(this.band(line, bottom));
     for (const line of lines) inner.append(this.line(line));
     this.cursor = draw("g", {});
     this.svg.append(inner, this.cursor);
@@ -155,25 +160,26 @@ class Plot {
     this.svg.append(draw("text", { class: "tick", x: (LEFT + WIDTH - RIGHT) / 2, y: HEIGHT - 4, "text-anchor": "middle" }, name));
   }
 
-  line({ group, points }) {
+  line({ group, run, points }) {
     let path = "", up = true;
     for (const { x, y } of points) {
       if (y !== null) path += `${up ? "M" : "L"}${this.x(x).toFixed(1)} ${this.y(y).toFixed(1)}`;
       up = y === null;
     }
-    return draw("path", { class: `line ${look(group, this.shared)} ${this.emphasis(group)}`, d: path, "data-group": group });
+    return draw("path", { class: `line ${look(group, run, this.shared)} ${this.emphasis(group, run)}`, d: path, "data-group": group, "data-run": run });
   }
 
-  band({ group, points }, bottom) {
+  band({ group, run, points }, bottom) {
     const known = points.filter(({ y, sd }) => y !== null && sd !== null);
     const floor = value => this.y(this.logY ? Math.max(value, bottom) : value).toFixed(1);
     const upper = known.map(({ x, y, sd }) => `${this.x(x).toFixed(1)} ${floor(y + sd)}`);
     const lower = known.map(({ x, y, sd }) => `${this.x(x).toFixed(1)} ${floor(y - sd)}`).reverse();
-    return draw("path", { class: `band c${group % COLOURS} ${this.emphasis(group)}`, d: known.length ? `M${[...upper, ...lower].join("L")}Z` : "" });
+    return draw("path", { class: `band c${group % COLOURS} ${this.emphasis(group, run)}`, d: known.length ? `M${[...upper, ...lower].join("L")}Z` : "" });
   }
 
-  emphasis(group) {
-    return this.shared.raised === null ? "" : this.shared.raised === group ? "raised" : "faded";
+  emphasis(group, run) {
+    const raised = this.shared.raised;
+    return raised === null ? "" : raised.group === group && (raised.run === undefined || raised.run === run) ? "raised" : "faded";
   }
 
   // Where the pointer is in the drawing's own units.
@@ -233,18 +239,18 @@ class Plot {
   point(at, height) {
     this.at = at;
     const wanted = this.x.back(at);
-    const near = this.shown.map(({ group, points }) => ({ group, point: nearest(points, wanted) })).filter(({ point }) => point);
+    const near = this.shown.map(({ group, run, points }) => ({ group, run, point: nearest(points, wanted) })).filter(({ point }) => point);
     const distance = ({ point }) => Math.abs(this.y(point.y) - height);
     const listed = near.sort((a, b) => distance(a) - distance(b)).slice(0, MOST_IN_TIP).sort((a, b) => b.point.y - a.point.y);
     if (!listed.length) return this.leave();
     const centre = this.x(near[0].point.x);
     this.cursor.replaceChildren(draw("line", { class: "cross", x1: centre, x2: centre, y1: TOP, y2: HEIGHT - BOTTOM }));
     this.tip.replaceChildren(make("b", {}, `${short(near[0].point.x)} ${this.shared.axis === "flops" ? "FLOPs" : this.shared.axis}`));
-    for (const { group, point } of listed) {
+    for (const { group, run, point } of listed) {
       this.cursor.append(draw("circle", { class: `dot c${group % COLOURS}`, cx: this.x(point.x), cy: this.y(point.y), r: 3.5 }));
       const spread = point.sd === null ? "" : ` ± ${Number(point.sd.toPrecision(2))}`;
       const value = make("strong", {}, `${Number(point.y.toPrecision(4))}${spread}`);
-      this.tip.append(make("div", {}, make("i", { class: `c${group % COLOURS}` }), make("span", {}, this.shared.groups[group].label), value));
+      this.tip.append(make("div", {}, make("i", { class: `c${group % COLOURS}` }), make("span", {}, called(this.shared, group, run)), value));
     }
     if (near.length > listed.length) this.tip.append(make("div", {}, `and ${near.length - listed.length} more`));
     this.tip.hidden = false;
@@ -255,9 +261,16 @@ class Plot {
   }
 }
 
-function look(group, shared) {
+function look(group, run, shared) {
   const turn = Math.floor(group / COLOURS) % 4 || (shared.groups[group].finished ? 0 : 1);
-  return `c${group % COLOURS}${turn ? ` dash${turn}` : ""}`;
+  const single = run === MEAN ? "" : ` single${shared.groups[group].runs[run].finished ? "" : " cut"}`;
+  return `c${group % COLOURS}${turn ? ` dash${turn}` : ""}${single}`;
+}
+
+// Single runs before their group: long labels are cut at their end.
+function called(shared, group, run) {
+  const { label, runs } = shared.groups[group];
+  return run === MEAN ? (shared.open.has(group) ? `mean · ${label}` : label) : `${runs[run].label} · ${label}`;
 }
 
 function nearest(points, wanted) {
@@ -267,34 +280,3 @@ function nearest(points, wanted) {
 }
 
 const least = values => values.reduce((a, b) => Math.min(a, b)), most = values => values.reduce((a, b) => Math.max(a, b));
-
-function curves(section, data) {
-  const chosen = section.querySelector("input[name=axis]:checked");
-  const shared = { groups: data.groups, hidden: new Set(), raised: null, axis: chosen ? chosen.value : "steps" };
-  const plots = [...section.querySelectorAll("figure[data-chart]")].map(figure => new Plot(figure, data.charts[figure.dataset.chart], shared));
-  const render = () => plots.forEach(plot => plot.render());
-  for (const input of section.querySelectorAll("input[name=axis]")) input.addEventListener("change", () => {
-    shared.axis = input.value;
-    plots.forEach(plot => plot.show(null));
-    render();
-  });
-  const buttons = [...section.querySelectorAll(".legend li")].map(item => {
-    const group = Number(item.dataset.group), button = make("button", { type: "button", "aria-pressed": "true" }, ...item.childNodes);
-    button.addEventListener("click", () => toggle([group], shared.hidden.has(group)));
-    for (const [name, raised] of [["pointerenter", group], ["pointerleave", null]]) button.addEventListener(name, () => { shared.raised = raised; render(); });
-    item.append(button);
-    return button;
-  });
-  function toggle(groups, on) {
-    for (const group of groups) {
-      shared.hidden[on ? "delete" : "add"](group);
-      buttons[group].setAttribute("aria-pressed", String(on));
-    }
-    render();
-  }
-  const all = make("button", { type: "button" }, "all"), none = make("button", { type: "button" }, "none");
-  all.addEventListener("click", () => toggle(buttons.keys(), true));
-  none.addEventListener("click", () => toggle(buttons.keys(), false));
-  if (buttons.length > 2) section.querySelector(".choices").append(make("span", { class: "tools" }, "curves: ", all, none));
-  render();
-}

@@ -1,4 +1,4 @@
-"""Metrics over steps, tokens, FLOPs and seconds: the mean over seeds and its band, drawn, and as data for the page's script."""
+"""Metrics over steps, tokens, FLOPs and seconds: the mean over seeds and its band, drawn."""
 
 import math
 import statistics
@@ -19,8 +19,8 @@ AXES = ("steps", "tokens", FLOPS, "seconds")
 """What curves are drawn over, by name."""
 MOST_POINTS = 240
 """A longer curve is averaged down to about this many points."""
-POINTS_OF_A_PAGE, DRAWN_POINTS_OF_A_PAGE = 14_000, 5_000
-"""Points of all curves together, in the data of the script and in each drawing without it: many runs have fewer points each, and pages stay small."""
+DRAWN_POINTS_OF_A_PAGE = 5_000
+"""Points of all curves together in the drawings over one axis: many groups have fewer points each, and pages stay small."""
 FEWEST_POINTS = 16
 
 Reference = tuple[str, float]
@@ -113,9 +113,14 @@ def charts(groups: Sequence[Group], references: Mapping[str, Reference] | None =
     return found
 
 
-def share(found: Sequence[Chart], budget: int) -> int:
+def share(n_curves: int, budget: int) -> int:
     """How many points each curve may have, so that all together keep to the budget."""
-    return max(FEWEST_POINTS, min(MOST_POINTS, budget // max(1, sum(len(chart.lines) for chart in found))))
+    return max(FEWEST_POINTS, min(MOST_POINTS, budget // max(1, n_curves)))
+
+
+def number_of_curves(found: Sequence[Chart]) -> int:
+    """Of all charts together."""
+    return sum(len(chart.lines) for chart in found)
 
 
 def drawn(chart: Chart, groups: Sequence[Group], axis: str, most: int) -> str:
@@ -138,7 +143,7 @@ def curves(groups: Sequence[Group], found: Sequence[Chart]) -> str:
     """The section of a page: every metric over every axis; the reader chooses the axis."""
     if not found:
         return ""
-    axes, most = axes_of(found), share(found, DRAWN_POINTS_OF_A_PAGE)
+    axes, most = axes_of(found), share(number_of_curves(found), DRAWN_POINTS_OF_A_PAGE)
     figures = ""
     for number, chart in enumerate(found):
         pictures = "".join(f'<div class="by-{axis}">{drawn(chart, groups, axis, most)}</div>' for axis in axes)
@@ -177,29 +182,10 @@ def legend(labels: Sequence[str]) -> str:
     return f'<ul class="legend">{items}</ul>'
 
 
-def data(groups: Sequence[Group], found: Sequence[Chart]) -> dict[str, Any]:
-    """What the page's script draws from, in the order of the section's charts; numbers have five digits, what is not finite is null."""
-    most = share(found, POINTS_OF_A_PAGE)
-    pages = []
-    for chart in found:
-        lines = []
-        for number, whole in chart.lines.items():
-            one = whole.thinned(most)
-            places = {axis: _short(values) for axis, values in one.places.items()}
-            lines.append({"group": number, "x": places, "y": _short(one.values), "sd": None if one.spread is None else _short(one.spread)})
-        pages.append({"metric": chart.metric, "reference": chart.reference, "lines": lines})
-    return {"groups": [{"label": group.label, "finished": bool(group.finished)} for group in groups], "charts": pages}
-
-
-def _short(values: Sequence[float]) -> list[float | int | None]:
-    rounded = [float(f"{value:.5g}") if math.isfinite(value) else None for value in values]
-    return [int(value) if value is not None and value == int(value) and abs(value) < 1e6 else value for value in rounded]
-
-
 def curve_files(groups: Sequence[Group], found: Sequence[Chart]) -> dict[str, str]:
     """Name of a file → a picture of one metric over every axis."""
     labels = [group.label for group in groups]
-    most = share(found, DRAWN_POINTS_OF_A_PAGE)
+    most = share(number_of_curves(found), DRAWN_POINTS_OF_A_PAGE)
     files = {}
     for chart in found:
         panels = [(f"{heading(chart.metric)} over {axis}", drawn(chart, groups, axis, most)) for axis in axes_of([chart])]

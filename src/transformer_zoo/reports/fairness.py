@@ -12,6 +12,7 @@ from transformer_zoo.reports.finding import StudyRecord
 from transformer_zoo.reports.groups import Group, differing_keys
 from transformer_zoo.reports.rows import scores
 from transformer_zoo.reports.tables import code_text, size_text
+from transformer_zoo.reports.trials import Search, searches
 
 MEASURES = {
     "parameters": "parameters",
@@ -96,6 +97,7 @@ def fairness(
     _settings(fair, runs, of, declared)
     _facts(fair, runs, of, declared)
     _kernels(fair, groups)
+    _tuning(fair, searches([study] if study is not None else []))
     _missing(fair, groups, study)
     return fair
 
@@ -193,6 +195,18 @@ def _kernels(fair: Fairness, groups: Sequence[Group]) -> None:
         return
     told = " | ".join(f"{label}: {'; '.join(kernels)}" for label, kernels in of.items())
     fair.unequal.append(f"The groups ran by different kernels, so that seconds and tokens/s compare these too: {told}.")
+
+
+def _tuning(fair: Fairness, found: Sequence[Search]) -> None:
+    """Whether all contestants got as many trials, and where the best value lay at an end of what was tried."""
+    fair.warnings.extend(f"Tuning, {warning}." for one in found for warning in one.warnings)
+    counts = {len(one.trials) for one in found}
+    keys = ", ".join(dict.fromkeys(key for one in found for key in one.keys))
+    if len(counts) == 1:
+        fair.equal.append(f"Tuned with as many trials each ({counts.pop()}): {keys}.")
+    elif counts:
+        told = "; ".join(f"{one.contestant}: {len(one.trials)}" for one in found)
+        fair.warnings.append(f"Not tuned with as many trials each ({told}): {keys}.")
 
 
 def _missing(fair: Fairness, groups: Sequence[Group], study: StudyRecord | None) -> None:

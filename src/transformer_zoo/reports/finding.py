@@ -31,6 +31,8 @@ class StudyRecord:
     """The words that repeat it."""
     contestants: tuple[dict[str, Any], ...] = ()
     cells: tuple[dict[str, Any], ...] = ()
+    tuned: tuple[dict[str, Any], ...] = ()
+    """How the settings of each contestant were looked for, once that was done."""
     problem: str = ""
     """Why the file could not be read."""
 
@@ -82,6 +84,7 @@ def read_study(study: Path) -> StudyRecord | None:
             command=_words(plan.get("command")),
             contestants=tuple(one for one in plan.get("contestants") or [] if isinstance(one, dict)),
             cells=tuple(cells),
+            tuned=tuple(one for one in plan.get("tuned") or [] if isinstance(one, dict) and isinstance(one.get("trials"), list)),
         )
     except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
         return StudyRecord(path=study, problem=f"{STUDY_FILE} is damaged: {' '.join(str(error).split())}")

@@ -1,7 +1,7 @@
 """The head of a report: what was held equal, the summary, what chance allows to say, and the list of all runs."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from transformer_zoo.experiments.results import RunRecord
@@ -54,21 +54,22 @@ def fairness_section(fair: Fairness, n_runs: int, n_groups: int) -> str:
     return f'<section id="fairness"><h2>Fairness</h2><p class="soft">{counted}</p><div class="fairness">{frames}</div></section>'
 
 
-def summary_section(groups: Sequence[Group]) -> str:
-    """A line for every group: size, metrics with spread and interval, speed."""
+def summary_section(groups: Sequence[Group], chosen: Mapping[str, Mapping[str, str]] | None = None) -> str:
+    """A line for every group: size, metrics with spread and interval, speed. `chosen`: tuned setting → group → the value that was chosen."""
+    tuned = chosen or {}
     rows = summarise(groups)
     columns = list(rows[0].cells)
     told = [name for name in columns if any(interval_text(row.estimates.get(name)) != UNKNOWN for row in rows)]
     best, marked, lines = best_rows(rows), set(), []
     for number, row in enumerate(rows):
-        line = [row.label, count_text(row), size_text(row.sizes["parameters"])]
+        line = [row.label, *(values.get(row.label, UNKNOWN) for values in tuned.values()), count_text(row), size_text(row.sizes["parameters"])]
         for name in columns:
             if best.get(name) == number:
                 marked.add((number, len(line)))
             line += [cell_text(row, name), *([interval_text(row.estimates.get(name))] if name in told else [])]
         lines.append([*line, size_text(row.sizes["tokens_per_second"])])
     headings = [part for name in columns for part in (heading(name), *([INTERVAL] if name in told else []))]
-    shown = table(["", "n", "parameters", *headings, "tokens/s"], lines, marked)
+    shown = table(["", *(f"{key}, tuned" for key in tuned), "n", "parameters", *headings, "tokens/s"], lines, marked)
     notes = verdict_notes(rows)
     return f'<section id="summary"><h2>Summary</h2><p class="soft">Final values. {escape(LEGEND)}</p>{shown}{_listed(notes, len(groups))}</section>'
 

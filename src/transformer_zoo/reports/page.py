@@ -12,6 +12,8 @@ from typing import Any
 
 from transformer_zoo.reports.svg import PALETTE, SHAPES
 
+SCRIPTS = ("curves.js", "legend.js", "report.js")
+"""What the script of a page consists of, in order."""
 LONG = 40
 """A cell with more characters than this is wrapped instead of making its column wide."""
 LONG_LABEL = 20
@@ -44,7 +46,7 @@ def script_data(data: Mapping[str, Any]) -> str:
 def page(title: str, body: str, data: Mapping[str, Any] | None = None) -> str:
     """A whole HTML document with its style and script inside and nothing outside; `data`: what the script draws curves from. Sections with an id
     are listed at the top."""
-    script, style = _asset("curves.js") + _asset("report.js"), PALETTE + SHAPES + _asset("report.css")
+    script, style = "".join(_asset(name) for name in SCRIPTS), PALETTE + SHAPES + _asset("report.css")
     title = title if len(title) <= MOST_TITLE else f"{title[: MOST_TITLE - 1]}…"
     listed = "".join(f'<a href="#{name}">{heading}</a>' for name, heading in _SECTION.findall(body))
     contents = f'<nav class="contents" aria-label="contents">{listed}</nav>\n' if listed else ""

@@ -1,5 +1,5 @@
 
-// Sortable tables and copy buttons; then everything of the page is brought to life. Stands behind curves.js in one script.
+// Sortable tables and copy buttons; then everything of the page is brought to life. Stands behind curves.js and legend.js in one script.
 
 // --- tables ----------------------------------------------------------------------------------------------------------------------
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from transformer_zoo.reports.comparing import baseline_of, compare, comparisons_csv, comparisons_md, comparisons_tex
 from transformer_zoo.reports.continuations import continuation_md, continuation_section
+from transformer_zoo.reports.curve_data import data as curve_data
 from transformer_zoo.reports.curves import Chart, Reference, charts, curve_files, curves
-from transformer_zoo.reports.curves import data as curve_data
+from transformer_zoo.reports.effect_files import effect_files
 from transformer_zoo.reports.effects import effects_section
 from transformer_zoo.reports.fairness import fairness
 from transformer_zoo.reports.finding import find_runs, read_study, study_of
@@ -24,6 +25,7 @@ from transformer_zoo.reports.parts import parts_section
 from transformer_zoo.reports.provenance import commands_section, differences_section, studies_of, unfinished, unfinished_section
 from transformer_zoo.reports.rows import Row, summarise
 from transformer_zoo.reports.tables import runs_csv, summary_csv, summary_md, summary_tex
+from transformer_zoo.reports.trials import chosen_values, trials_section
 
 logger = logging.getLogger(__name__)
 
@@ -53,8 +55,8 @@ def report(paths: Iterable[Path], output: Path, *, title: str = "Runs", labelled
 
 
 def study_files(study: Path, title: str) -> Path:
-    """Write a study's `runs.csv`, `summary.{csv,md,tex}`, `comparisons.{csv,md,tex}`, pictures (`curves-*.svg`, `pareto-*.svg`) and `report.html`;
-    returns the last."""
+    """Write a study's `runs.csv`, `summary.{csv,md,tex}`, `comparisons.{csv,md,tex}`, pictures (`curves-*.svg`, `pareto-*.svg`,
+    `factors-*.svg`) and `report.html`; returns the last."""
     runs = find_runs([study])
     groups = group_runs(runs, labelled=True)
     record = read_study(study)
@@ -70,6 +72,7 @@ def study_files(study: Path, title: str) -> Path:
         "comparisons.tex": comparisons_tex(compared),
         **curve_files(groups, charts(groups, references(groups))),
         **pareto_files(groups),
+        **effect_files(groups),
         "report.html": html(title, groups),
     }
     for name, content in contents.items():
@@ -97,9 +100,10 @@ def sections(groups: Sequence[Group], found: Sequence[Chart] = ()) -> str:
     studies = studies_of(runs)
     parts = [
         fairness_section(fairness(groups, study=study), len(runs), len(groups)),
-        summary_section(groups),
+        summary_section(groups, chosen_values(study)),
         comparison_section(groups, baseline_of(groups, study)),
         unfinished_section(runs),
+        trials_section(studies),
         curves(groups, found),
         pareto_section(groups),
         effects_section(groups),

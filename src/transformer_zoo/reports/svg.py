@@ -1,6 +1,7 @@
 """Charts as SVG: text in, text out, no plotting library. Colours are classes (`.c0` … `.c7`) that follow the reader's light or dark mode."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -12,6 +13,7 @@ MOST_MARKED_POINTS = 60
 """A longer line has a mark at its end only, and so have all lines of a chart with more than four times as many points in all."""
 
 Point = tuple[float, float]
+_VIEW_BOX = re.compile(rf'viewBox="0 0 {WIDTH} (\d+)"')
 
 PALETTE = """:root{color-scheme:light dark;--page:#fff;--card:#f6f7f9;--ink:#16191d;--soft:#5b6470;--rule:#dfe3e8;
 --s0:#0b6bcb;--s1:#d1600a;--s2:#0a8a63;--s3:#b3399a;--s4:#8a6d00;--s5:#5b5bd6;--s6:#c0303b;--s7:#4b7a8c}
@@ -213,23 +215,30 @@ def dot_chart(rows: Sequence[Interval], *, name: str, x_label: str, reference: t
     return drawing(body, name, total)
 
 
+def _height(drawing: str) -> int:
+    """Of a drawing, as its view box says."""
+    found = _VIEW_BOX.search(drawing)
+    return int(found[1]) if found else HEIGHT
+
+
 def figure(panels: Sequence[tuple[str, str]], legend: Sequence[str] = ()) -> str:
     """One SVG file from several (title, drawing), side by side, with its style inside: for a README. `legend`: labels in the order of colours,
     listed below."""
     head, gap, row = 30, 12, 18
-    width = len(panels) * (WIDTH + gap) - gap
-    body = ""
+    width = len(panels) * (WIDTH + gap)
+    body, tallest = "", 0
     for number, (title, drawing) in enumerate(panels):
-        left = number * (WIDTH + gap)
+        left, height = number * (WIDTH + gap), _height(drawing)
+        tallest = max(tallest, height)
         body += f'<text class="name" x="{left + LEFT}" y="20">{escape(title)}</text>'
-        body += drawing.replace("<svg ", f'<svg x="{left}" y="{head}" width="{WIDTH}" height="{HEIGHT}" ', 1)
+        body += drawing.replace("<svg ", f'<svg x="{left}" y="{head}" width="{WIDTH}" height="{height}" overflow="visible" ', 1)
     columns = max(1, width // 380)
     for number, label in enumerate(legend):
-        left, top = LEFT + number % columns * 380, HEIGHT + head + 20 + number // columns * row
+        left, top = LEFT + number % columns * 380, tallest + head + 20 + number // columns * row
         place = f'x1="{left}" x2="{left + 20}" y1="{top - 4}" y2="{top - 4}"'
         turn = Series(label=label, points=(), colour=number)
         body += f'<line class="line{dash(turn)} c{number % N_COLOURS}" {place}/><text x="{left + 28}" y="{top}">{escape(label)}</text>'
-    height = HEIGHT + head + (math.ceil(len(legend) / columns) * row + 16 if legend else 0)
+    height = tallest + head + (math.ceil(len(legend) / columns) * row + 16 if legend else 0)
     style = PALETTE.replace("color-scheme:light dark;", "") + SHAPES
     size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{style}</style>{body}</svg>\n'
