@@ -164,7 +164,10 @@ def test_repetitions_of_a_seed_are_pointed_out(tmp_path: Path) -> None:
 
 def test_no_finished_run_is_one_clear_line(tmp_path: Path) -> None:
     write_run(tmp_path / "runs" / "a", status="failed", reason="out of memory")
-    report([tmp_path / "runs"], tmp_path / "r.html")
+    with pytest.raises(
+        RunNotFoundError, match=r"^report: the run has not finished \(failed\), so there is nothing to compare yet; .*r.html shows how far"
+    ):
+        report([tmp_path / "runs"], tmp_path / "r.html")
     text = (tmp_path / "r.md").read_text(encoding="utf-8")
     assert "- No run has finished: there is nothing to compare yet." in text
     assert "failed, out of memory" in text

@@ -89,10 +89,3 @@ def test_a_failure_there_is_one_line_here(page: Path, monkeypatch: pytest.Monkey
 def test_an_unknown_place_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--publish mlflow: expected wandb"):
         publish("mlflow", [tmp_path], tmp_path / "report.html")
-
-
-@pytest.mark.slow
-def test_the_real_wandb_offline(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    publish("wandb", [page.parents[1] / "study"], page)
-    assert list((page.parent / "wandb").glob("offline-run-*"))

@@ -92,7 +92,9 @@ class RunRecord:
 
     @property
     def seed(self) -> Any:
-        return self.config.get("seed")
+        """As the settings tell it, None where they do not; what cannot be a seed is told as text."""
+        seed = self.config.get("seed")
+        return seed if seed is None or is_number(seed) else str(seed)
 
     def curve(self, metric: str, axis: str) -> list[tuple[float, float]]:
         """Points (x, value) of a metric over `steps`, `tokens` or `seconds`."""

@@ -8,8 +8,8 @@ from html import escape
 from typing import Any
 
 from transformer_zoo.experiments.results import AXES as MEASURED_AXES
-from transformer_zoo.experiments.results import RunRecord
-from transformer_zoo.reports.groups import Group
+from transformer_zoo.experiments.results import RunRecord, is_number
+from transformer_zoo.reports.groups import Group, deviation
 from transformer_zoo.reports.rows import scores
 from transformer_zoo.reports.svg import N_COLOURS, Series, dash, figure, line_chart
 from transformer_zoo.reports.tables import heading
@@ -56,16 +56,15 @@ def _chunked(values: Sequence[float], size: int) -> list[float]:
 def place(run: RunRecord, line: Mapping[str, Any], axis: str) -> float | None:
     """Where a line of a run's history stands; FLOPs are those of the whole run spread over its tokens. None where the run does not tell."""
     if axis != FLOPS:
-        seen = line.get(MEASURED_AXES[axis])
-    else:
-        flops, tokens = run.summary.get("flops"), run.summary.get("tokens")
-        seen = float(flops) * float(line["tokens"]) / float(tokens) if flops and tokens and line.get("tokens") is not None else None
-    return None if seen is None else float(seen)
+        seen: Any = line.get(MEASURED_AXES[axis])
+        return float(seen) if is_number(seen) else None
+    flops, tokens, at = run.summary.get("flops"), run.summary.get("tokens"), place(run, line, "tokens")
+    return float(flops) * at / float(tokens) if is_number(flops) and is_number(tokens) and tokens and at is not None else None
 
 
 def curve(runs: Sequence[RunRecord], metric: str) -> Curve | None:
     """The mean curve of the runs that measured the metric, behind what their earlier phases cost; None where none did."""
-    measured = [(run, {line["step"]: line for line in run.history if metric in line and "step" in line}) for run in runs]
+    measured = [(run, {line["step"]: line for line in run.history if is_number(line.get(metric)) and is_number(line.get("step"))}) for run in runs]
     measured = [(run, lines) for run, lines in measured if lines]
     if not measured:
         return None
@@ -78,7 +77,7 @@ def curve(runs: Sequence[RunRecord], metric: str) -> Curve | None:
             begin = statistics.fmean(value or 0.0 for value in before)
             places[axis] = [begin + math.fsum(value or 0.0 for value in values) / len(measured) for values in at]
     values = [[float(lines[step][metric]) for _, lines in measured] for step in steps]
-    spread = [statistics.stdev(one) for one in values] if len(measured) > 1 else None
+    spread = [deviation(one) for one in values] if len(measured) > 1 else None
     return Curve(places=places, values=[statistics.fmean(one) for one in values], spread=spread)
 
 

@@ -132,6 +132,10 @@ def _planned(folder: Path) -> list[RunRecord]:
 
 def _below(folder: Path) -> list[RunRecord]:
     records = []
-    for child in sorted(path for path in folder.iterdir() if path.is_dir()):
+    try:
+        children = sorted(path for path in folder.iterdir() if path.is_dir())
+    except OSError as error:
+        raise RunNotFoundError(f"report: {str(folder)!r} cannot be read ({error.strerror})") from error
+    for child in children:
         records += [read_run(child)] if is_run(child) else _planned(child) or _below(child)
     return records

@@ -1,7 +1,7 @@
 """The mask grid of runs in a report: a line per group, a column per ratio, and how far each loss is above the best possible one."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -45,8 +45,9 @@ class Grid:
     def same_masks(self) -> bool:
         """Whether all runs were asked for the same tokens, by the hashes that they kept; what cannot be known counts as no."""
         runs = [run for group in self.groups for run in group.finished if _ratios(run.final(), self.split)]
-        told = [tuple((run.summary.get("notes") or {}).get(self.metric(ratio, "positions_sha256")) for ratio in self.ratios) for run in runs]
-        return len(set(told)) == 1 and None not in told[0]
+        notes = [noted if isinstance(noted := run.summary.get("notes"), Mapping) else {} for run in runs]
+        told = [tuple(str(one.get(self.metric(ratio, "positions_sha256"), "")) for ratio in self.ratios) for one in notes]
+        return len(set(told)) == 1 and all(told[0])
 
 
 def grids(groups: Sequence[Group]) -> list[Grid]:

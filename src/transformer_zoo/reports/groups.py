@@ -9,6 +9,9 @@ from typing import Any
 
 from transformer_zoo.experiments.results import RunRecord, is_identity
 
+DATA = "data_fingerprint"
+"""Key of `environment.json`: what a run read."""
+
 
 @dataclass(kw_only=True)
 class Group:
@@ -39,25 +42,41 @@ class Group:
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
-    """The mean and the sample standard deviation, None for a single value; NaN mean for none."""
+    """The mean and the sample standard deviation, None for a single value and NaN where a value is not finite; NaN mean for none."""
     if not values:
         return math.nan, None
-    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+    return statistics.fmean(values), deviation(values) if len(values) > 1 else None
+
+
+def deviation(values: Sequence[float]) -> float:
+    """The sample standard deviation of at least two values; NaN where one is not finite."""
+    return statistics.stdev(values) if all(map(math.isfinite, values)) else math.nan
 
 
 def group_runs(runs: Sequence[RunRecord], *, labelled: bool = False) -> list[Group]:
-    """Runs with equal settings up to the seed form a group, named by what differs. `labelled`: the runs' own labels decide."""
-    keys = [(run.label,) if labelled else _identity(run) for run in runs]
+    """Runs with equal settings up to the seed, and the same data, form a group, named by what differs. `labelled`: the runs' own labels decide."""
     members: dict[tuple[Any, ...], list[RunRecord]] = {}
-    for key, run in zip(keys, runs, strict=True):
-        members.setdefault(key, []).append(run)
-    groups = [Group(label=group[0].label, runs=group) for group in members.values()]
-    if not labelled:
-        for group, label in zip(groups, labels_of([group.runs[0] for group in groups]), strict=True):
-            group.label = label
-            for run in group.runs:
-                run.label = label
+    for run in runs:
+        members.setdefault((run.label,) if labelled else _identity(run), []).append(run)
+    if labelled:
+        return [Group(label=group[0].label, runs=group) for group in members.values()]
+    labels = labels_of([group[0] for group in members.values()])
+    groups = [part for label, group in zip(labels, members.values(), strict=True) for part in _by_data(label, group)]
+    for group in groups:
+        for run in group.runs:
+            run.label = group.label
     return groups
+
+
+def _by_data(label: str, runs: Sequence[RunRecord]) -> list[Group]:
+    """Runs that read different text under the same settings are no repetitions; those that do not tell are taken to have read the first one."""
+    texts = list(dict.fromkeys(str(text) for run in runs if (text := run.environment.get(DATA))))
+    if len(texts) < 2:
+        return [Group(label=label, runs=list(runs))]
+    parts: dict[str, list[RunRecord]] = {text: [] for text in texts}
+    for run in runs:
+        parts[str(run.environment.get(DATA) or texts[0])].append(run)
+    return [Group(label=f"{label} (data {text[:8]})", runs=members) for text, members in parts.items()]
 
 
 def _identity(run: RunRecord) -> tuple[Any, ...]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from transformer_zoo.experiments.results import RunRecord
+from transformer_zoo.experiments.results import RunRecord, is_number
 from transformer_zoo.reports.groups import Group, mean_and_deviation
 from transformer_zoo.reports.page import table
 from transformer_zoo.reports.tables import size_text, spread_text
@@ -28,7 +28,7 @@ def ledger_lines(groups: Sequence[Group]) -> tuple[list[str], list[list[str]]]:
 
 def _told(run: RunRecord) -> dict[str, float]:
     """A run's ledger and, behind it, what training cost; nothing where it has no ledger."""
-    costs = {name: float(run.summary[name]) for name in COSTS if run.summary.get(name) is not None}
+    costs = {name: float(run.summary[name]) for name in COSTS if is_number(run.summary.get(name))}
     return run.ledger | costs if run.ledger else {}
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from transformer_zoo.experiments.results import is_number
 from transformer_zoo.reports.finding import StudyRecord
 from transformer_zoo.reports.groups import Group, mean_and_deviation
 from transformer_zoo.reports.page import table
@@ -12,12 +13,14 @@ from transformer_zoo.reports.svg import N_COLOURS, short_number
 
 MEASURES = {"parameters": "parameters", "flops": "FLOPs of one step, forward and backward"}
 """Measure → what it is called."""
+AMOUNTS = ("parameters", "forward", "backward")
+"""What a plan tells of every part."""
 MOST_BARS = 24
 
 
 def part_bars(groups: Sequence[Group], studies: Sequence[StudyRecord]) -> dict[str, list[Bar]]:
     """Measure → a bar for every contestant (where the plan tells its costs) or group; measures that nobody tells are left out."""
-    priced = [one for study in studies for one in study.contestants if (one.get("costs") or {}).get("parts")]
+    priced = [one for study in studies for one in study.contestants if _tells_parts(one)]
     if priced:
         bars = {
             "parameters": [_priced(one, lambda part: part["parameters"]) for one in priced],
@@ -28,9 +31,17 @@ def part_bars(groups: Sequence[Group], studies: Sequence[StudyRecord]) -> dict[s
     return {"parameters": summaries} if summaries else {}
 
 
+def _tells_parts(contestant: Mapping[str, Any]) -> bool:
+    """Whether the plan says what each part of a contestant costs."""
+    costs = contestant.get("costs")
+    parts = costs.get("parts") if isinstance(costs, Mapping) else None
+    told = isinstance(parts, list) and all(isinstance(part, Mapping) and all(is_number(part.get(name)) for name in AMOUNTS) for part in parts)
+    return bool(parts) and told
+
+
 def _priced(contestant: Mapping[str, Any], amount: Any) -> Bar:
-    parts = [(str(part["name"]), float(amount(part))) for part in contestant["costs"]["parts"]]
-    return Bar(label=str(contestant["name"]), parts=[(name, value) for name, value in parts if value > 0])
+    parts = [(str(part.get("name")), float(amount(part))) for part in contestant["costs"]["parts"]]
+    return Bar(label=str(contestant.get("name")), parts=[(name, value) for name, value in parts if value > 0])
 
 
 def _summed(group: Group) -> Bar | None:

@@ -5,6 +5,8 @@ import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from transformer_zoo.errors import ConfigError, RunNotFoundError
+from transformer_zoo.experiments.results import RunRecord
 from transformer_zoo.reports.comparing import baseline_of, compare, comparisons_csv, comparisons_md, comparisons_tex
 from transformer_zoo.reports.continuations import continuation_md, continuation_section
 from transformer_zoo.reports.curve_data import data as curve_data
@@ -35,23 +37,39 @@ def report(paths: Iterable[Path], output: Path, *, title: str = "Runs", labelled
 
     `paths`: run folders, studies, or folders of them; `labelled`: runs are grouped by the labels of their plans, as
     those of one study always are.
-    Returns the HTML file's path. Raises RunNotFoundError where there is nothing to report, and ConfigError, after everything was written, where runs
-    of a study differ in what it did not declare.
+    Returns the HTML file's path. Raises RunNotFoundError where there is nothing to report, ConfigError where a file cannot be written, and, after
+    everything was written, RunNotFoundError where no run has finished and ConfigError where runs of a study differ in what it did not declare.
     """
     runs = find_runs(paths)
     study = study_of(runs)
     groups = group_runs(runs, labelled=labelled or (study is not None and not study.problem))
     fair = fairness(groups, study=study)
     output = output if output.suffix == ".html" else output / "report.html"
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.with_suffix(".csv").write_text(runs_csv(runs, groups), encoding="utf-8")
-    output.with_suffix(".md").write_text(f"# {title}\n\n{_markdown(summarise(groups), fair.notes, groups)}", encoding="utf-8")
-    output.write_text(html(title, groups), encoding="utf-8")
+    contents = {
+        output.with_suffix(".csv"): runs_csv(runs, groups),
+        output.with_suffix(".md"): f"# {title}\n\n{_markdown(summarise(groups), fair.notes, groups)}",
+        output: html(title, groups),
+    }
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        for file, content in contents.items():
+            file.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"report: {str(output)!r} cannot be written ({error.strerror}); name another file with --output") from error
+    if not any(group.finished for group in groups):
+        raise RunNotFoundError(f"report: {_how_far(runs)}, so there is nothing to compare yet; {output} shows how far they came")
     for note in fair.told():
         logger.warning("%s", note)
     if study is not None:
         fair.refuse(str(study.path))
     return output
+
+
+def _how_far(runs: Sequence[RunRecord]) -> str:
+    """`none of the 3 runs has finished (2 failed, 1 running)`."""
+    ended = [run.status for run in runs]
+    counts = ", ".join(f"{ended.count(status)} {status}" for status in dict.fromkeys(ended))
+    return f"none of the {len(runs)} runs has finished ({counts})" if len(runs) > 1 else f"the run has not finished ({counts[2:]})"
 
 
 def study_files(study: Path, title: str) -> Path:

@@ -85,8 +85,9 @@ def paired(first: Mapping[Any, float], second: Mapping[Any, float], level: float
         return None
     unpaired = len(first.keys() ^ second.keys())
     differences = [second[seed] - first[seed] for seed in seeds]
-    n, mean = len(seeds), statistics.fmean(differences)
-    if n == 1 or not all(math.isfinite(value) for value in differences):
+    n, finite = len(seeds), all(math.isfinite(value) for value in differences)
+    mean = statistics.fmean(differences) if finite else sum(differences) / n
+    if n == 1 or not finite:
         return Difference(n=n, mean=mean, unpaired=unpaired)
     deviation = statistics.stdev(differences)
     if _equal(deviation, [*(first[seed] for seed in seeds), *(second[seed] for seed in seeds)]):
