@@ -85,6 +85,7 @@ def test_studies_of_several_folders_declare_nothing_together(tmp_path: Path) -> 
     ("fact", "refusal"),
     [
         ({"data_fingerprint": "text-2"}, "data (text-1: bert, gpt2 | text-2: gpt2)"),
+        ({"data_fingerprint": "text-2", "tokenizer_fingerprint": "words-2"}, "tokenizer (words-1: bert, gpt2 | words-2: gpt2)"),
         ({"code": {"commit": "b" * 40, "changed": False}}, f"code (1.0 {'a' * 12}: bert, gpt2 | 1.0 {'b' * 12}: gpt2)"),
     ],
 )
@@ -105,11 +106,64 @@ def test_data_that_was_meant_to_differ_is_told_not_refused(tmp_path: Path) -> No
 def test_another_tokenizer_does_not_make_other_data(tmp_path: Path) -> None:
     study = write_study(tmp_path, LOSSES, declared=["model", "tokenizer"])
     for seed in range(2):
+        change(study / "runs" / f"gpt2-{seed}", "config.yaml", tokenizer={"kind": "bpe"})
         change(study / "runs" / f"gpt2-{seed}", "environment.json", data_fingerprint="text-1-bpe", tokenizer_fingerprint="bpe-1")
     fair = of_study(study)
     assert fair.undeclared == []
     assert not any("different data" in note for note in fair.notes)
     assert "Not the same tokenizer: words-1: bert | bpe-1: gpt2." in fair.unequal
+    assert "The same text (by its fingerprint)." not in fair.equal
+    for run in (study / "runs").iterdir():
+        change(run, "environment.json", text_fingerprint="letters-1")
+    assert "The same text (by its fingerprint)." in of_study(study).equal
+
+
+def test_text_is_known_whatever_reads_it(tmp_path: Path) -> None:
+    study = write_study(tmp_path, LOSSES, declared=["model", "tokenizer"])
+    for run in (study / "runs").iterdir():
+        of_gpt = run.name.startswith("gpt2")
+        change(run, "config.yaml", tokenizer={"kind": "bpe" if of_gpt else "word"})
+        facts = {"text_fingerprint": f"letters-{1 + of_gpt}", "tokenizer_fingerprint": f"t-{of_gpt}", "data_fingerprint": f"d-{of_gpt}"}
+        change(run, "environment.json", **facts)
+    assert list(map(str, of_study(study).undeclared)) == ["data (letters-1: bert | letters-2: gpt2)"]
+
+
+def test_a_tokenizer_of_another_text_is_refused_also_where_models_choose_theirs(tmp_path: Path) -> None:
+    study = write_study(tmp_path, LOSSES, declared=["model", "tokenizer", "objective"])
+    for seed in range(2):
+        change(study / "runs" / f"gpt2-{seed}", "environment.json", data_fingerprint="text-2", tokenizer_fingerprint="words-2")
+    fair = of_study(study)
+    assert list(map(str, fair.undeclared)) == ["tokenizer (words-1: bert | words-2: gpt2)"]
+    told = "Other tokenizers by the same settings, so that other text or another file made them: words-1: bert | words-2: gpt2"
+    assert f"{told}: no metric is compared." in fair.warnings
+    for run in (study / "runs").iterdir():
+        change(run, "environment.json", text_fingerprint="letters-1")
+    assert f"{told}: nothing that is counted per token is compared." in of_study(study).warnings
+    for seed in range(2):
+        change(study / "runs" / f"gpt2-{seed}", "config.yaml", objective={"kind": "span_corruption", "sentinels": 9})
+    assert of_study(study).undeclared == [], "an objective that adds tokens of its own makes another tokenizer"
+
+
+def test_a_tokenizer_of_another_text_in_folders_collected_by_hand_is_warned_of_and_nothing_compared(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "s", {"bert": (2.0, 2.1, 2.05), "gpt2": (1.5, 1.602, 1.549)})
+    (study / "study.yaml").unlink()
+    report([study], tmp_path / "r.html")
+    assert "**" in (tmp_path / "r.md").read_text(encoding="utf-8")
+    for seed in range(3):
+        change(study / "runs" / f"gpt2-{seed}", "environment.json", data_fingerprint="text-2", tokenizer_fingerprint="words-2")
+    report([study], tmp_path / "r.html")
+    text = (tmp_path / "r.md").read_text(encoding="utf-8")
+    assert "no metric is compared" in text
+    assert "**" not in text
+    assert "Differences to" not in text
+
+
+def test_other_ways_to_read_the_same_text_are_not_called_other_text(tmp_path: Path) -> None:
+    for length in (16, 32):
+        write_run(tmp_path / str(length), config={"data": {"sequence_length": length}}, environment={"text_fingerprint": "letters-1"})
+    assert "The groups differ in data: the text is the same, read in other ways." in told(tmp_path).unequal
+    (tmp_path / "16" / "environment.json").unlink()
+    assert "The groups differ in data: they were not tested on the same text." in told(tmp_path).unequal
 
 
 def test_machines_and_libraries_are_told(tmp_path: Path) -> None:

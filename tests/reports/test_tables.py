@@ -11,6 +11,7 @@ from reports.folders import write_run, write_study
 from transformer_zoo.experiments.results import RunRecord
 from transformer_zoo.reports.finding import find_runs
 from transformer_zoo.reports.groups import Group, group_runs
+from transformer_zoo.reports.readings import Reading
 from transformer_zoo.reports.rows import Row, best_rows, comparable, summarise, verdict_notes, verdicts
 from transformer_zoo.reports.statistics import ALPHA
 from transformer_zoo.reports.tables import cell_text, runs_csv, summary_csv, summary_md, summary_tex
@@ -88,8 +89,19 @@ def test_nothing_is_called_best_where_tasks_tokenizers_or_texts_differ() -> None
     asked = [{"task": task, "measured": {"validation/loss": words}} for task, words in (("mlm", "probe"), ("clm", "other probe"))]
     assert compared(*asked) == {"bleu"}, "measured in other ways"
     assert compared({"task": "mlm", "tokens": "bpe"}, {"task": "mlm", "tokens": "word"}) == {"bits_per_byte", "bleu"}
-    assert compared({"fingerprints": ("t", "one")}, {"fingerprints": ("t", "two")}) == set()
-    assert compared({"fingerprints": ("t", "one")}, {"fingerprints": ("u", "two")}) == {"loss", "bits_per_byte", "bleu"}
+    assert compared({"data": "a"}, {"data": "b"}) == {"loss", "bits_per_byte"}, "texts are compared on the same text"
+
+    def read(*readings: Reading, **more: str) -> dict[str, object]:
+        return {"readings": frozenset(readings), **more}
+
+    assert compared(read(Reading(data="one", tokenizer="t")), read(Reading(data="two", tokenizer="t"))) == set()
+    assert compared(read(Reading(data="one", tokenizer="t")), read(Reading(data="two", tokenizer="u"))) == set(), "by the same settings"
+    assert compared(read(Reading(data="one", tokenizer="t"), Reading(data="two", tokenizer="t")), read()) == set(), "within one group"
+    other = read(Reading(asked="bpe", data="two", tokenizer="u"), tokens="bpe")
+    assert compared(read(Reading(data="one", tokenizer="t")), other) == {"bits_per_byte", "bleu"}
+    assert compared(read(Reading(text="a", tokenizer="t")), read(Reading(text="a", tokenizer="u"))) == {"bits_per_byte", "bleu"}
+    assert compared(read(Reading(asked="x", text="a")), read(Reading(text="b"))) == set()
+    assert compared(read(Reading(text="a"), data="a"), read(Reading(text="a"), data="b")) == {"loss", "bits_per_byte", "bleu"}
 
 
 def test_what_is_measured_after_the_end_in_the_same_way_is_compared_between_tasks() -> None:

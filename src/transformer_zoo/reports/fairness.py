@@ -9,7 +9,8 @@ from typing import Any
 from transformer_zoo.errors import ConfigError
 from transformer_zoo.experiments.results import RunRecord
 from transformer_zoo.reports.finding import StudyRecord
-from transformer_zoo.reports.groups import Group, differing_keys
+from transformer_zoo.reports.groups import DATA, Group, differing_keys
+from transformer_zoo.reports.readings import TEXT, TOKENIZER, known_text, other_texts, other_tokenizers, reading, same_text
 from transformer_zoo.reports.rows import scores
 from transformer_zoo.reports.tables import code_text, size_text
 from transformer_zoo.reports.trials import Search, searches
@@ -32,6 +33,7 @@ CONSEQUENCES = {
     "tokenizer": "compare bits per byte, not losses per token",
     "data": "they were not tested on the same text",
 }
+SAME_TEXT = "the text is the same, read in other ways"
 NOBODY = "Settings that differ, which no study declared"
 NOT_TOLD = "not told"
 MOST_LISTED = 40
@@ -129,7 +131,8 @@ def _settings(fair: Fairness, runs: Sequence[RunRecord], of: Mapping[int, str], 
     keys = differing_keys(runs)
     for section, consequence in CONSEQUENCES.items():
         if any(key.split(".")[0] == section for key in keys):
-            fair.unequal.append(f"The groups differ in {section}: {consequence}.")
+            told = SAME_TEXT if section == "data" and known_text(map(reading, runs)) else consequence
+            fair.unequal.append(f"The groups differ in {section}: {told}.")
     if declared is not None:
         meant = [key for key in keys if _covered(key, declared)]
         if meant:
@@ -169,20 +172,33 @@ def _facts(fair: Fairness, runs: Sequence[RunRecord], of: Mapping[int, str], dec
 
 
 def _data(fair: Fairness, told: Sequence[RunRecord], of: Mapping[int, str], declared: Sequence[str] | None) -> None:
-    """Fingerprints: one tokenizer makes one fingerprint of one text; between tokenizers texts cannot be told apart by them."""
-    tokenizers = _difference("tokenizer", told, of, _plain("tokenizer_fingerprint"))
+    """What they read: the same text through the same tokenizer, or what is not known to be so."""
+    readings = [reading(run) for run in told]
+    meant = declared is None or any(key.split(".")[0] == "data" for key in declared)
+    tokenizers = _difference("tokenizer", told, of, _plain(TOKENIZER))
     if len(tokenizers.values) > 1:
         fair.unequal.append(f"Not the same tokenizer: {_values_text(tokenizers.values)}.")
-    by_tokenizer: dict[str, list[RunRecord]] = {}
-    for run in told:
-        by_tokenizer.setdefault(_plain("tokenizer_fingerprint")(run), []).append(run)
-    others = [found for runs in by_tokenizer.values() if len((found := _difference("data", runs, of, _plain("data_fingerprint"))).values) > 1]
+    texts = [_difference("data", [told[number] for number in part], of, _read_text) for part in other_texts(readings)]
+    if texts:
+        fair.warnings.append(f"Studies of different data: {'; '.join(_values_text(one.values) for one in texts)}: no metric is compared.")
+        if not meant:
+            fair.undeclared.extend(texts)
+    others = [_difference("tokenizer", [told[number] for number in part], of, _plain(TOKENIZER)) for part in other_tokenizers(readings)]
     if others:
-        fair.warnings.append(f"Studies of different data: {'; '.join(_values_text(one.values) for one in others)}: no metric is compared.")
-        if declared is not None and not any(key.split(".")[0] in {"data", "tokenizer"} for key in declared):
+        lost = "nothing that is counted per token is compared" if same_text(readings) else "no metric is compared"
+        listed = "; ".join(_values_text(one.values) for one in others)
+        fair.warnings.append(f"Other tokenizers by the same settings, so that other text or another file made them: {listed}: {lost}.")
+        if not meant:
             fair.undeclared.extend(others)
-    elif len(tokenizers.values) == 1:
+    if not texts and len(tokenizers.values) == 1:
         fair.equal.append("The same data and the same tokenizer (by their fingerprints).")
+    elif not texts and known_text(readings):
+        fair.equal.append("The same text (by its fingerprint).")
+
+
+def _read_text(run: RunRecord) -> str:
+    """The text alone where the run tells of it, the text as its tokenizer read it otherwise."""
+    return _plain(TEXT if run.environment.get(TEXT) else DATA)(run)
 
 
 def _kernels(fair: Fairness, groups: Sequence[Group]) -> None:
