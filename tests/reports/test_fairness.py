@@ -163,7 +163,54 @@ def test_other_ways_to_read_the_same_text_are_not_called_other_text(tmp_path: Pa
         write_run(tmp_path / str(length), config={"data": {"sequence_length": length}}, environment={"text_fingerprint": "letters-1"})
     assert "The groups differ in data: the text is the same, read in other ways." in told(tmp_path).unequal
     (tmp_path / "16" / "environment.json").unlink()
-    assert "The groups differ in data: they were not tested on the same text." in told(tmp_path).unequal
+    warning = "The groups differ in data (data.sequence_length): they were not tested on the same text, and no metric is compared."
+    assert told(tmp_path).warnings[0] == warning
+
+
+def test_the_terminal_gets_short_lines_and_the_gravest_first(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    names = [f"setting_{number}" for number in range(60)]
+    for n_documents, study in ((300, "a1"), (4000, "c1")):
+        write_study(tmp_path / study, {f"{study}-{'x' * 80}-{number}": (2.0, 2.1) for number in range(12)})
+        for number, run in enumerate(sorted((tmp_path / study / "runs").iterdir())):
+            settings = dict.fromkeys(names, f"{study} {number}") | {"kind": f"{study}{number // 2}"}
+            change(run, "config.yaml", data={"n_documents": n_documents}, model=settings)
+            change(run, "environment.json", data_fingerprint=study, tokenizer_fingerprint=study)
+            if study == "c1":
+                change(run, "summary.json", metrics={"final": {"validation/accuracy": 0.5}})
+    with caplog.at_level(logging.WARNING):
+        report([tmp_path / "a1", tmp_path / "c1"], tmp_path / "r.html")
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines[0] == "The groups differ in data (data.n_documents): they were not tested on the same text, and no metric is compared."
+    assert lines[-1].startswith("62 settings differ, which no study declared (")
+    assert lines[-1].endswith(f" and 58 more); all with their values in {tmp_path / 'r.html'}.")
+    assert "validation/loss is missing from 24 of 48 runs." in lines
+    assert max(map(len, lines)) < 320 + len(str(tmp_path))
+    assert "; and 50 more." in (tmp_path / "r.md").read_text(encoding="utf-8")
+    caplog.clear()
+    for study in ("a1", "c1"):
+        for run in (tmp_path / study / "runs").iterdir():
+            change(run, "environment.json", text_fingerprint=study)
+    with caplog.at_level(logging.WARNING):
+        report([tmp_path / "a1", tmp_path / "c1"], tmp_path / "r.html")
+    assert caplog.records[0].getMessage() == "Studies of different data: a1 | c1: no metric is compared."
+
+
+def test_of_many_warnings_the_terminal_gets_the_first(tmp_path: Path) -> None:
+    study = write_study(tmp_path, {f"model-{number}": (2.0, 2.1) for number in range(10)})
+    for number in range(10):
+        change(study / "runs" / f"model-{number}-1", "status.json", status="failed")
+    fair = of_study(study)
+    assert len(fair.warnings) == 11, "each group lacks a run, and has no spread"
+    assert fair.told("r.html") == [*fair.warnings[:8], "3 more warnings are told in r.html."]
+
+
+def test_a_baseline_that_is_not_there_is_told_from_one_that_has_not_finished(tmp_path: Path) -> None:
+    study = write_study(tmp_path, LOSSES, baseline="bert")
+    alone = told(study / "runs" / "gpt2-0", study=read_study(study))
+    assert "The baseline bert is not among these runs: nothing is compared with it." in alone.warnings
+    for seed in range(2):
+        change(study / "runs" / f"bert-{seed}", "status.json", status="failed")
+    assert "The baseline bert has no finished run: nothing is compared with it." in of_study(study).warnings
 
 
 def test_machines_and_libraries_are_told(tmp_path: Path) -> None:
@@ -207,7 +254,7 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     assert "validation/accuracy is missing from bert seed 0, gpt2 seed 0." in warnings
     assert "bert: 1 of 2 runs finished, its figures are of these alone." in warnings
     assert "Not the same seeds (bert: 0; gpt2: 0, 1): only runs with the same seed are compared." in warnings
-    assert "The baseline t5 has no finished run: nothing is compared with it." in warnings
+    assert "The baseline t5 is not among these runs: nothing is compared with it." in warnings
 
 
 def test_repetitions_of_a_seed_are_pointed_out(tmp_path: Path) -> None:

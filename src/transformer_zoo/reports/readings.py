@@ -7,7 +7,7 @@ from transformer_zoo.experiments.results import RunRecord
 from transformer_zoo.reports.groups import DATA
 
 TEXT, TOKENIZER = "text_fingerprint", "tokenizer_fingerprint"
-"""Keys of `environment.json` beside `DATA`, the text as the run's tokenizer reads it: the text alone, which older runs do not tell, and the tokenizer."""
+"""Keys of `environment.json` beside `DATA`, the text as the run's tokenizer reads it: the text alone (older runs do not tell), and the tokenizer."""
 ADDING = ("kind", "sentinels", "modes")
 """Settings of an objective, at any depth, on which hang the tokens that it adds to a tokenizer."""
 

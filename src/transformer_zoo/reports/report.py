@@ -58,7 +58,7 @@ def report(paths: Iterable[Path], output: Path, *, title: str = "Runs", labelled
         raise ConfigError(f"report: {str(output)!r} cannot be written ({error.strerror}); name another file with --output") from error
     if not any(group.finished for group in groups):
         raise RunNotFoundError(f"report: {_how_far(runs)}, so there is nothing to compare yet; {output} shows how far they came")
-    for note in fair.told():
+    for note in fair.told(str(output)):
         logger.warning("%s", note)
     if study is not None:
         fair.refuse(str(study.path))
