@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +139,20 @@ def test_runs_csv_is_tidy(tmp_path: Path) -> None:
     assert (float(first["parameters"]), float(first["flops"]), float(first["tokens_per_second"]), first["predicted_tokens"]) == (1000, 4e6, 1000, "")
     assert (first["validation/loss"], first["best validation/loss"]) == ("2.0", "2.0")
     assert (last["status"], last["reason"], last["validation/loss"], last["parameters"]) == ("failed", "loss is nan", "", "")
+
+
+def test_runs_csv_has_every_column_once_and_the_best_only_of_what_can_be_better(tmp_path: Path) -> None:
+    ledger = {"masking/selected": 0.15}
+    run = write_run(tmp_path / "a", summary={"ledger": ledger})
+    line = {"step": 1, "tokens": 9, "seconds": 1.0, "train/loss": 3.0, "lr": 0.1, "grad_norm": 2.0, "tokens_per_second": 9.0, "mask_ratio": 0.15}
+    (run / "metrics.jsonl").write_text(json.dumps(line | ledger) + "\n")
+    runs = find_runs([run])
+    columns = next(csv.reader(io.StringIO(runs_csv(runs, group_runs(runs)))))
+    assert len(columns) == len(set(columns))
+    assert columns[columns.index("peak_memory_bytes") + 1 :] == [
+        *("train/loss", "masking/selected", "validation/loss"),
+        *("best train/loss", "best validation/loss"),
+    ]
 
 
 def test_summary_has_intervals_in_every_format(tmp_path: Path) -> None:
