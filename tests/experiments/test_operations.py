@@ -17,18 +17,25 @@ from transformer_zoo.experiments.operations import Operations, count_forward, co
 from transformer_zoo.layers.attention.base import Attention
 from transformer_zoo.layers.vocabulary_scores import VocabularyScores
 from transformer_zoo.models.base import Model
+from transformer_zoo.training.scored import Scored, weighted_loss
 
 RECIPES = list(config_tree.options("model", config_tree.roots()))
 LENGTH, VOCABULARY = 32, 100
 
 
-def built(name: str, *overrides: str) -> tuple[Model, Any]:
-    """A tiny model of a recipe on the meta device, and what its objective gives it to read."""
+def prepared(name: str, *overrides: str) -> tuple[Model, Any, Any]:
+    """A tiny model of a recipe on the meta device, its objective, and an example."""
     config = compose.experiment([f"model={name}", "model/size=tiny", f"data.sequence_length={LENGTH}", *overrides])
     objective = config.objective.build(vocabulary=made_up_vocabulary(config.objective, VOCABULARY), n_classes=2)
     model = assemble.build_on_meta(config.model, VOCABULARY, objective.needs().heads).eval()
     batch = made_up_batch(objective.needs(), 4, LENGTH)
-    return model, objective.prepare(batch).inputs.to("meta", non_blocking=False)
+    return model, objective, objective.prepare(batch)
+
+
+def built(name: str, *overrides: str) -> tuple[Model, Any]:
+    """The model, and what its objective gives it to read."""
+    model, _, example = prepared(name, *overrides)
+    return model, example.inputs.to("meta", non_blocking=False)
 
 
 @contextmanager
@@ -94,6 +101,29 @@ def test_the_whole_counts_as_by_torchs_counter(name: str) -> None:
             torch.autograd.backward(heads, [torch.ones_like(head) for head in heads])
     assert found.forward[""] == pytest.approx(forward.get_total_flops(), rel=0.02)
     assert found.backward[""] == pytest.approx(backward.get_total_flops(), rel=0.02)
+
+
+def in_place(_: Any, left: Any, right: Any, **rest: Any) -> int:
+    """Of `addmm_`, which torch's counter does not know, by the shapes of its factors."""
+    return 2 * int(left[0]) * int(left[1]) * int(right[1])
+
+
+@pytest.mark.parametrize("name", ["bert", "gpt2", "transformer"])
+def test_a_step_in_earnest_counts_as_by_torchs_counter(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loss and gradients as in training, on a CPU, by the products that torch's counter knows. The cross-entropy makes its gradients in the forward
+    pass, so that only the sum can be compared."""
+    monkeypatch.setattr("transformer_zoo.layers.linear.has_onednn", lambda: False)
+    model, objective, example = prepared(name)
+    found = count_step(model, example.inputs.to("meta", non_blocking=False))
+    real = model.to_empty(device="cpu")
+    with torch.no_grad():
+        for tensor in [*real.parameters(), *real.buffers()]:
+            tensor.fill_(0.01)
+    counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm_: in_place})
+    with sdpa_kernel(SDPBackend.MATH), counter:
+        weighted_loss(Scored(real, objective)(example), objective.weights).backward()
+    assert all(parameter.grad is not None for parameter in real.parameters())
+    assert found.forward[""] + found.backward[""] == pytest.approx(counter.get_total_flops(), rel=0.02)
 
 
 def test_a_model_with_values_counts_the_same_as_one_without() -> None:

@@ -49,6 +49,7 @@ def test_a_run_folder_is_complete_without_any_tracker(tmp_path: Path):
     assert config["model"]["positions"]["kind"] == "learned"
     facts = json.loads((tmp_path / "one" / "environment.json").read_text())
     assert facts["matrix_products"] in ("oneDNN", "BLAS")
+    assert len({facts["text_fingerprint"], facts["data_fingerprint"], facts["tokenizer_fingerprint"]}) == 3
     assert facts["compilation"]["compiled"] is False
     assert facts["compilation"]["reason"].startswith("training.compile=auto compiles on CUDA only")
     (ran,) = facts["attention_kernels"]

@@ -64,7 +64,7 @@ def test_table_and_page_are_logged(page: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("WANDB_MODE", "offline")
     publish("wandb", [page.parents[1] / "study"], page)
     assert (fake.arguments["project"], fake.arguments["job_type"], fake.arguments["name"]) == ("transformer-zoo", "report", "out")
-    assert list(fake.logged["runs"]["label"]) == list(three())
+    assert list(fake.logged["runs"]["group"]) == list(three())
     assert fake.logged["report"] == page.read_text(encoding="utf-8")
     assert fake.files == [str(page)]
     assert fake.finished

@@ -132,6 +132,17 @@ def test_a_place_that_cannot_be_written_is_one_line(output: str, here: Path, cap
     assert (here / "run" / "config.yaml").read_text() == before
 
 
+def test_a_page_is_no_file_of_another_kind(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(here / "run")
+    told = Told(capsys, "run", "--output", "foo.pdf")
+    line = "report: 'foo.pdf' is neither a folder nor a page, whose name ends in .html; name another file with --output"
+    assert (told.code, told.lines) == (2, [f"transformer-zoo: {line}"])
+    assert sorted(path.name for path in here.iterdir()) == ["run"]
+    (here / "v1.2").mkdir()
+    assert Told(capsys, "run", "--output", "v1.2").out == ["v1.2/report.html"]
+    assert Told(capsys, "run", "--output", "new").out == ["new/report.html"]
+
+
 def test_the_same_folder_twice_counts_once(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_study(here / "study", {"bert": [2.0, 2.1], "gpt2": [2.2, 2.3]})
     assert Told(capsys, "study", "study", "study/runs/bert-0", "./study/../study").code == 0
@@ -148,7 +159,7 @@ def test_studies_of_different_data_are_told_apart_and_not_compared(here: Path, c
     assert told.code == 0
     assert [line for line in told.lines if line.startswith("Studies of different data: ") and line.endswith(": no metric is compared.")]
     frame = load_runs(["one", "two"])
-    assert sorted(set(frame["label"])) == [f"model.kind={model} (data {text})" for model in ("bert", "gpt2") for text in ("another-", "text-1")]
+    assert sorted(set(frame["group"])) == [f"model.kind={model} (data {text})" for model in ("bert", "gpt2") for text in ("another-", "text-1")]
     assert "2.050 ± 0.071" in Path("report.md").read_text(encoding="utf-8"), "text of one study is no repetition of the other's"
 
 
@@ -194,7 +205,7 @@ def test_wandb_gets_the_table_and_the_page(here: Path, capsys: pytest.CaptureFix
     logged = json.loads(table.read_text())
     frame = load_runs("study")
     assert logged["columns"] == list(frame.columns)
-    label, loss = (logged["columns"].index(name) for name in ("label", "validation/loss"))
+    label, loss = (logged["columns"].index(name) for name in ("group", "validation/loss"))
     assert [row[label] for row in logged["data"]] == [name for name in three() for _ in range(2)]
     assert [row[loss] for row in logged["data"]] == pytest.approx(list(frame["validation/loss"]))
     (page,) = kept.glob("files/media/html/report_*.html")

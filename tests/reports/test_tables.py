@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from reports.folders import write_run, write_study
 from transformer_zoo.experiments.results import RunRecord
 from transformer_zoo.reports.finding import find_runs
 from transformer_zoo.reports.groups import Group, group_runs
+from transformer_zoo.reports.readings import Reading
 from transformer_zoo.reports.rows import Row, best_rows, comparable, summarise, verdict_notes, verdicts
 from transformer_zoo.reports.statistics import ALPHA
 from transformer_zoo.reports.tables import cell_text, runs_csv, summary_csv, summary_md, summary_tex
@@ -88,8 +90,19 @@ def test_nothing_is_called_best_where_tasks_tokenizers_or_texts_differ() -> None
     asked = [{"task": task, "measured": {"validation/loss": words}} for task, words in (("mlm", "probe"), ("clm", "other probe"))]
     assert compared(*asked) == {"bleu"}, "measured in other ways"
     assert compared({"task": "mlm", "tokens": "bpe"}, {"task": "mlm", "tokens": "word"}) == {"bits_per_byte", "bleu"}
-    assert compared({"fingerprints": ("t", "one")}, {"fingerprints": ("t", "two")}) == set()
-    assert compared({"fingerprints": ("t", "one")}, {"fingerprints": ("u", "two")}) == {"loss", "bits_per_byte", "bleu"}
+    assert compared({"data": "a"}, {"data": "b"}) == {"loss", "bits_per_byte"}, "texts are compared on the same text"
+
+    def read(*readings: Reading, **more: str) -> dict[str, object]:
+        return {"readings": frozenset(readings), **more}
+
+    assert compared(read(Reading(data="one", tokenizer="t")), read(Reading(data="two", tokenizer="t"))) == set()
+    assert compared(read(Reading(data="one", tokenizer="t")), read(Reading(data="two", tokenizer="u"))) == set(), "by the same settings"
+    assert compared(read(Reading(data="one", tokenizer="t"), Reading(data="two", tokenizer="t")), read()) == set(), "within one group"
+    other = read(Reading(asked="bpe", data="two", tokenizer="u"), tokens="bpe")
+    assert compared(read(Reading(data="one", tokenizer="t")), other) == {"bits_per_byte", "bleu"}
+    assert compared(read(Reading(text="a", tokenizer="t")), read(Reading(text="a", tokenizer="u"))) == {"bits_per_byte", "bleu"}
+    assert compared(read(Reading(asked="x", text="a")), read(Reading(text="b"))) == set()
+    assert compared(read(Reading(text="a"), data="a"), read(Reading(text="a"), data="b")) == {"loss", "bits_per_byte", "bleu"}
 
 
 def test_what_is_measured_after_the_end_in_the_same_way_is_compared_between_tasks() -> None:
@@ -126,6 +139,20 @@ def test_runs_csv_is_tidy(tmp_path: Path) -> None:
     assert (float(first["parameters"]), float(first["flops"]), float(first["tokens_per_second"]), first["predicted_tokens"]) == (1000, 4e6, 1000, "")
     assert (first["validation/loss"], first["best validation/loss"]) == ("2.0", "2.0")
     assert (last["status"], last["reason"], last["validation/loss"], last["parameters"]) == ("failed", "loss is nan", "", "")
+
+
+def test_runs_csv_has_every_column_once_and_the_best_only_of_what_can_be_better(tmp_path: Path) -> None:
+    ledger = {"masking/selected": 0.15}
+    run = write_run(tmp_path / "a", summary={"ledger": ledger})
+    line = {"step": 1, "tokens": 9, "seconds": 1.0, "train/loss": 3.0, "lr": 0.1, "grad_norm": 2.0, "tokens_per_second": 9.0, "mask_ratio": 0.15}
+    (run / "metrics.jsonl").write_text(json.dumps(line | ledger) + "\n")
+    runs = find_runs([run])
+    columns = next(csv.reader(io.StringIO(runs_csv(runs, group_runs(runs)))))
+    assert len(columns) == len(set(columns))
+    assert columns[columns.index("peak_memory_bytes") + 1 :] == [
+        *("train/loss", "masking/selected", "validation/loss"),
+        *("best train/loss", "best validation/loss"),
+    ]
 
 
 def test_summary_has_intervals_in_every_format(tmp_path: Path) -> None:

@@ -268,6 +268,7 @@ class _Experiment:
                 device=self.device,
                 world_size=self.world.size,
                 seed=self.config.seed,
+                text_fingerprint=self.data.source.fingerprint,
                 data_fingerprint=self.data.fingerprint,
                 tokenizer_fingerprint=self.data.tokenizer.fingerprint,
                 plugins=plugins.loaded(),

@@ -1,6 +1,5 @@
 """Whether a comparison is fair: what was equal in all runs, what was not, what nobody declared, and what else a reader must know."""
 
-import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,8 +7,10 @@ from typing import Any
 
 from transformer_zoo.errors import ConfigError
 from transformer_zoo.experiments.results import RunRecord
-from transformer_zoo.reports.finding import StudyRecord
-from transformer_zoo.reports.groups import Group, differing_keys
+from transformer_zoo.reports.differing import NOT_TOLD, Undeclared, difference, fact, setting, values_text
+from transformer_zoo.reports.finding import StudyRecord, study_folder
+from transformer_zoo.reports.groups import DATA, Group, differing_keys
+from transformer_zoo.reports.readings import TEXT, TOKENIZER, known_text, other_texts, other_tokenizers, reading, same_text
 from transformer_zoo.reports.rows import scores
 from transformer_zoo.reports.tables import code_text, size_text
 from transformer_zoo.reports.trials import Search, searches
@@ -30,24 +31,15 @@ MACHINE_DEPENDENT = ("seconds",)
 CONSEQUENCES = {
     "objective": "their losses measure different things",
     "tokenizer": "compare bits per byte, not losses per token",
-    "data": "they were not tested on the same text",
+    "data": "they were not tested on the same text, and no metric is compared",
 }
+SAME_TEXT = "the text is the same, read in other ways"
 NOBODY = "Settings that differ, which no study declared"
-NOT_TOLD = "not told"
-MOST_LISTED = 40
-"""So many differing settings are listed; of more only the number is told."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Undeclared:
-    """A setting (or data, or code) in which runs differ though their study did not say that they would."""
-
-    key: str
-    values: tuple[tuple[str, tuple[str, ...]], ...]
-    """Value → the groups that have it."""
-
-    def __str__(self) -> str:
-        return f"{self.key} ({_values_text(self.values)})"
+MOST_LISTED = 12
+"""So many differing settings are listed with their values; of more only the number is told."""
+MOST_NAMED = 4
+MOST_LETTERS, MOST_LINES = 240, 8
+"""Of a line on the terminal, and of such lines."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +50,9 @@ class Fairness:
     unequal: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     undeclared: list[Undeclared] = field(default_factory=list)
+    """What the study would have had to declare."""
+    unasked: list[Undeclared] = field(default_factory=list)
+    """Settings that differ where there is no study to declare them."""
 
     @property
     def notes(self) -> list[str]:
@@ -65,14 +60,26 @@ class Fairness:
         refused = [f"Not declared by the study, and not the same in all runs: {one}." for one in self.undeclared]
         return [*refused, *self.warnings, *self.unequal, *self.equal]
 
-    def told(self) -> list[str]:
-        """What a reader must not miss, for the terminal: warnings, and settings that differ with nobody having declared them."""
-        return [*self.warnings, *(note for note in self.unequal if note.startswith(NOBODY))]
+    def told(self, page: str) -> list[str]:
+        """What a reader must not miss, for the terminal, in short lines: warnings, and settings that differ with nobody having declared them.
+        `page`: where all of it is told."""
+        lines = [line if len(line) <= MOST_LETTERS else f"{line[:MOST_LETTERS]} … (the whole is told in {page})" for line in self.warnings]
+        more = [f"{len(lines) - MOST_LINES} more warnings are told in {page}."] if len(lines) > MOST_LINES else []
+        return [*lines[:MOST_LINES], *more, *self._unasked(page)]
+
+    def _unasked(self, page: str) -> list[str]:
+        if not self.unasked:
+            return []
+        whole = f"{NOBODY}: {'; '.join(map(str, self.unasked))}."
+        named = _named([one.key for one in self.unasked])
+        short = f"{len(self.unasked)} settings differ, which no study declared ({named}); all with their values in {page}."
+        return [whole if len(self.unasked) <= MOST_NAMED and len(whole) <= 2 * MOST_LETTERS else short]
 
     def refuse(self, where: str) -> None:
         """Raises ConfigError, in one line, where runs of a study differ in what it did not declare."""
         if self.undeclared:
-            listed = "; ".join(map(str, self.undeclared))
+            more = f"; and {len(self.undeclared) - MOST_LISTED} more" if len(self.undeclared) > MOST_LISTED else ""
+            listed = "; ".join(map(str, self.undeclared[:MOST_LISTED])) + more
             raise ConfigError(
                 f"report: the runs of {where} differ in what the study did not declare: {listed}; the tables were written and say so, but compare "
                 "only runs that agree: train the others anew, or report them on their own"
@@ -127,18 +134,32 @@ def _sizes(fair: Fairness, groups: Sequence[Group], matched: Sequence[str], tole
 def _settings(fair: Fairness, runs: Sequence[RunRecord], of: Mapping[int, str], declared: Sequence[str] | None) -> None:
     """The settings in which any two runs differ, and what follows."""
     keys = differing_keys(runs)
+    readings = [reading(run) for run in runs]
     for section, consequence in CONSEQUENCES.items():
-        if any(key.split(".")[0] == section for key in keys):
-            fair.unequal.append(f"The groups differ in {section}: {consequence}.")
+        found = [key for key in keys if key.split(".")[0] == section]
+        if not found:
+            continue
+        if section == "data" and declared is None and not known_text(readings):
+            if not other_texts(readings):
+                fair.warnings.insert(0, f"The groups differ in data ({_named(found)}): {consequence}.")
+            continue
+        fair.unequal.append(f"The groups differ in {section}: {SAME_TEXT if section == 'data' and known_text(readings) else consequence}.")
     if declared is not None:
         meant = [key for key in keys if _covered(key, declared)]
         if meant:
             fair.unequal.append(f"Settings that differ, as declared: {', '.join(meant)}.")
-        fair.undeclared.extend(_difference(key, runs, of, _value_of(key)) for key in keys if key not in meant)
+        fair.undeclared.extend(difference(key, runs, of, setting(key)) for key in keys if key not in meant)
     elif keys:
-        listed = "; ".join(str(_difference(key, runs, of, _value_of(key))) for key in keys[:MOST_LISTED])
+        fair.unasked.extend(difference(key, runs, of, setting(key)) for key in keys)
+        listed = "; ".join(map(str, fair.unasked[:MOST_LISTED]))
         more = f"; and {len(keys) - MOST_LISTED} more" if len(keys) > MOST_LISTED else ""
         fair.unequal.append(f"{NOBODY}: {listed}{more}.")
+
+
+def _named(names: Sequence[str]) -> str:
+    """`a, b, c, d and 3 more`."""
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more
 
 
 def _facts(fair: Fairness, runs: Sequence[RunRecord], of: Mapping[int, str], declared: Sequence[str] | None) -> None:
@@ -149,19 +170,19 @@ def _facts(fair: Fairness, runs: Sequence[RunRecord], of: Mapping[int, str], dec
     if len(told) < len(runs):
         fair.warnings.append(f"{len(runs) - len(told)} of {len(runs)} runs do not tell of their data, code and machine (no environment.json).")
     _data(fair, told, of, declared)
-    code = _difference("code", told, of, _code)
+    code = difference("code", told, of, _code)
     if len(code.values) > 1:
         if declared is None:
-            fair.warnings.append(f"Different code trained the runs: {_values_text(code.values)}.")
+            fair.warnings.append(f"Different code trained the runs: {values_text(code.values)}.")
         else:
             fair.undeclared.append(code)
     elif "changed" in code.values[0][0]:
         fair.warnings.append("Files differed from the commit that the runs name, so that what trained them may not have been the same.")
     same = []
     for name, value_of in FACTS.items():
-        found = _difference(name, told, of, value_of)
+        found = difference(name, told, of, value_of)
         if len(found.values) > 1:
-            fair.unequal.append(f"Not the same {name}: {_values_text(found.values)}.")
+            fair.unequal.append(f"Not the same {name}: {values_text(found.values)}.")
         elif found.values[0][0] != NOT_TOLD:
             same.append(name)
     if len(told) == len(runs) and same:
@@ -169,20 +190,48 @@ def _facts(fair: Fairness, runs: Sequence[RunRecord], of: Mapping[int, str], dec
 
 
 def _data(fair: Fairness, told: Sequence[RunRecord], of: Mapping[int, str], declared: Sequence[str] | None) -> None:
-    """Fingerprints: one tokenizer makes one fingerprint of one text; between tokenizers texts cannot be told apart by them."""
-    tokenizers = _difference("tokenizer", told, of, _plain("tokenizer_fingerprint"))
+    """What they read: the same text through the same tokenizer, or what is not known to be so."""
+    readings = [reading(run) for run in told]
+    meant = declared is None or any(key.split(".")[0] == "data" for key in declared)
+    tokenizers = difference("tokenizer", told, of, fact(TOKENIZER))
     if len(tokenizers.values) > 1:
-        fair.unequal.append(f"Not the same tokenizer: {_values_text(tokenizers.values)}.")
-    by_tokenizer: dict[str, list[RunRecord]] = {}
-    for run in told:
-        by_tokenizer.setdefault(_plain("tokenizer_fingerprint")(run), []).append(run)
-    others = [found for runs in by_tokenizer.values() if len((found := _difference("data", runs, of, _plain("data_fingerprint"))).values) > 1]
+        fair.unequal.append(f"Not the same tokenizer: {values_text(tokenizers.values)}.")
+    texts = [difference("data", [told[number] for number in part], of, _read_text) for part in other_texts(readings)]
+    if texts:
+        listed = _studies(told, other_texts(readings)) or "; ".join(values_text(one.values) for one in texts)
+        fair.warnings.insert(0, f"Studies of different data: {listed}: no metric is compared.")
+        if not meant:
+            fair.undeclared.extend(texts)
+    others = [difference("tokenizer", [told[number] for number in part], of, fact(TOKENIZER)) for part in other_tokenizers(readings)]
     if others:
-        fair.warnings.append(f"Studies of different data: {'; '.join(_values_text(one.values) for one in others)}: no metric is compared.")
-        if declared is not None and not any(key.split(".")[0] in {"data", "tokenizer"} for key in declared):
+        lost = "nothing that is counted per token is compared" if same_text(readings) else "no metric is compared"
+        listed = "; ".join(values_text(one.values) for one in others)
+        fair.warnings.insert(0, f"Other tokenizers by the same settings, so that other text or another file made them: {listed}: {lost}.")
+        if not meant:
             fair.undeclared.extend(others)
-    elif len(tokenizers.values) == 1:
+    if not texts and len(tokenizers.values) == 1:
         fair.equal.append("The same data and the same tokenizer (by their fingerprints).")
+    elif not texts and known_text(readings):
+        fair.equal.append("The same text (by its fingerprint).")
+
+
+def _studies(runs: Sequence[RunRecord], parts: Sequence[Sequence[int]]) -> str:
+    """`one, two | three`: the studies by the text they read; empty where that is not a difference between studies."""
+    read: dict[str, set[str]] = {}
+    for number in [number for part in parts for number in part]:
+        folder = study_folder(runs[number])
+        read.setdefault(folder.name if folder else "", set()).add(_read_text(runs[number]))
+    if len(read) < 2 or "" in read or any(len(texts) > 1 for texts in read.values()):
+        return ""
+    by_text: dict[str, list[str]] = {}
+    for study, texts in read.items():
+        by_text.setdefault(texts.pop(), []).append(study)
+    return " | ".join(map(_named, by_text.values()))
+
+
+def _read_text(run: RunRecord) -> str:
+    """The text alone where the run tells of it, the text as its tokenizer read it otherwise."""
+    return fact(TEXT if run.environment.get(TEXT) else DATA)(run)
 
 
 def _kernels(fair: Fairness, groups: Sequence[Group]) -> None:
@@ -217,7 +266,8 @@ def _missing(fair: Fairness, groups: Sequence[Group], study: StudyRecord | None)
     if not finished:
         fair.warnings.append("No run has finished: there is nothing to compare yet.")
     if study is not None and study.baseline is not None and finished and study.baseline not in [group.label for group in finished]:
-        fair.warnings.append(f"The baseline {study.baseline} has no finished run: nothing is compared with it.")
+        how = "has no finished run" if study.baseline in [group.label for group in groups] else "is not among these runs"
+        fair.warnings.append(f"The baseline {study.baseline} {how}: nothing is compared with it.")
     for group in groups:
         if group.finished and len(group.finished) < len(group.runs):
             fair.warnings.append(f"{group.label}: {len(group.finished)} of {len(group.runs)} runs finished, its figures are of these alone.")
@@ -230,7 +280,9 @@ def _missing(fair: Fairness, groups: Sequence[Group], study: StudyRecord | None)
     for name in scores(finished):
         lacking = [f"{group.label} seed {run.seed}" for group in finished for run in group.finished if name not in run.final()]
         if lacking:
-            fair.warnings.append(f"{name} is missing from {', '.join(lacking)}.")
+            finished_runs = sum(len(group.finished) for group in finished)
+            told = ", ".join(lacking) if len(lacking) <= MOST_NAMED else f"{len(lacking)} of {finished_runs} runs"
+            fair.warnings.append(f"{name} is missing from {told}.")
     fair.warnings.extend(f"Not measured, {run.label} seed {run.seed}: {run.failure}." for group in groups for run in group.finished if run.failure)
     seeds_of = {group.label: {str(run.seed) for run in group.finished} for group in finished}
     if len({frozenset(seeds) for seeds in seeds_of.values()}) > 1:
@@ -240,33 +292,12 @@ def _missing(fair: Fairness, groups: Sequence[Group], study: StudyRecord | None)
         fair.warnings.append("A group with one run says nothing about spread (n=1, no spread); train more seeds before trusting a difference.")
 
 
-# --- differences ----------------------------------------------------------------------------------------------------------------------------
+# --- what runs tell of themselves ----------------------------------------------------------------------------------------------------------
 
 
 def _covered(key: str, declared: Sequence[str]) -> bool:
     """Whether a setting is one that was declared, or lies in a section that was."""
     return any(key == name or key.startswith(f"{name}.") for name in declared)
-
-
-def _difference(key: str, runs: Sequence[RunRecord], of: Mapping[int, str], value_of: Callable[[RunRecord], str]) -> Undeclared:
-    """Which groups have which value."""
-    found: dict[str, dict[str, None]] = {}
-    for run in runs:
-        found.setdefault(value_of(run), {})[of[id(run)]] = None
-    return Undeclared(key=key, values=tuple((value, tuple(labels)) for value, labels in found.items()))
-
-
-def _values_text(values: Sequence[tuple[str, tuple[str, ...]]]) -> str:
-    """`0.001: bert, gpt2 | 0.0003: t5`; where each value stands for many groups only their number is told."""
-    return " | ".join(f"{value}: {', '.join(labels) if len(labels) <= 4 else f'{len(labels)} groups'}" for value, labels in values)
-
-
-def _value_of(key: str) -> Callable[[RunRecord], str]:
-    return lambda run: json.dumps(run.config[key], default=str, ensure_ascii=False) if key in run.config else "not there"
-
-
-def _plain(name: str) -> Callable[[RunRecord], str]:
-    return lambda run: str(run.environment.get(name, NOT_TOLD))[:12]
 
 
 def _code(run: RunRecord) -> str:
@@ -288,7 +319,7 @@ def _device(run: RunRecord) -> str:
 FACTS: dict[str, Callable[[RunRecord], str]] = {
     "library versions": _libraries,
     "device": _device,
-    "number of threads": _plain("threads"),
-    "processes": _plain("world_size"),
+    "number of threads": fact("threads"),
+    "processes": fact("world_size"),
 }
 """What may differ between machines → how a run tells it."""

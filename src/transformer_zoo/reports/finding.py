@@ -100,9 +100,14 @@ def _words(value: Any) -> tuple[str, ...]:
 
 def study_of(runs: Sequence[RunRecord]) -> StudyRecord | None:
     """The study that all of the runs belong to; None for runs of several studies or of none."""
-    folders = {next((folder for folder in list(run.path.resolve().parents)[:2] if (folder / STUDY_FILE).is_file()), None) for run in runs}
+    folders = set(map(study_folder, runs))
     only = folders.pop() if len(folders) == 1 else None
     return None if only is None else read_study(only)
+
+
+def study_folder(run: RunRecord) -> Path | None:
+    """The folder of the study that a run lies in; None where it lies in none."""
+    return next((folder for folder in list(run.path.resolve().parents)[:2] if (folder / STUDY_FILE).is_file()), None)
 
 
 def _planned(folder: Path) -> list[RunRecord]:

@@ -13,14 +13,14 @@ from transformer_zoo.reports.tables import runs_csv
 if TYPE_CHECKING:
     import pandas as pd
 
-WORDS = ("run", "label", "status", "reason", "code")
+WORDS = ("run", "group", "status", "reason", "code")
 """Columns that are text whatever they look like."""
 
 
 def load_runs(path: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> "pd.DataFrame":
     """One row for every run at `path` (a run folder, a study, a folder of them, or several), also for those that failed or are missing.
 
-    Columns: `path`, `run`, `label` (the group: runs that differ in the seed alone share it), `seed`, `status`, `reason`, `code`; then every setting
+    Columns: `path`, `run`, `group` (runs that differ in the seed alone share it), `seed`, `status`, `reason`, `code`; then every setting
     that differs, sizes and costs (`parameters`, `flops`, `tokens`, `seconds`, `peak_memory_bytes` in bytes …), the final value of every metric, and
     `best NAME` for the best it ever had. What is not known is NaN.
 
@@ -33,7 +33,6 @@ def load_runs(path: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -
     runs = find_runs(Path(one) for one in paths)
     study = study_of(runs)
     groups = group_runs(runs, labelled=study is not None and not study.problem)
-    rows = runs_csv(runs, groups).replace("run,group,", "run,label,", 1)
-    frame = pd.read_csv(io.StringIO(rows), dtype=dict.fromkeys(WORDS, str), keep_default_na=False, na_values=[""])
-    frame.insert(0, "path", [str(run.path) for run in runs])
-    return frame.fillna({"reason": "", "code": ""})
+    frame = pd.read_csv(io.StringIO(runs_csv(runs, groups)), dtype=dict.fromkeys(WORDS, str), keep_default_na=False, na_values=[""])
+    places = pd.Series([str(run.path) for run in runs], name="path")
+    return pd.concat([places, frame.fillna({"reason": "", "code": ""})], axis=1)

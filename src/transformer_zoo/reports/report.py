@@ -34,17 +34,18 @@ logger = logging.getLogger(__name__)
 
 def report(paths: Iterable[Path], output: Path, *, title: str = "Runs", labelled: bool = False) -> Path:
     """Write one self-contained HTML file about the runs at `paths` and, beside it, `.csv` (a row per run) and `.md` (the summary).
+    `output`: that file, or a folder for `report.html`.
 
     `paths`: run folders, studies, or folders of them; `labelled`: runs are grouped by the labels of their plans, as
     those of one study always are.
     Returns the HTML file's path. Raises RunNotFoundError where there is nothing to report, ConfigError where a file cannot be written, and, after
     everything was written, RunNotFoundError where no run has finished and ConfigError where runs of a study differ in what it did not declare.
     """
+    output = _page_file(output)
     runs = find_runs(paths)
     study = study_of(runs)
     groups = group_runs(runs, labelled=labelled or (study is not None and not study.problem))
     fair = fairness(groups, study=study)
-    output = output if output.suffix == ".html" else output / "report.html"
     contents = {
         output.with_suffix(".csv"): runs_csv(runs, groups),
         output.with_suffix(".md"): f"# {title}\n\n{_markdown(summarise(groups), fair.notes, groups)}",
@@ -58,11 +59,20 @@ def report(paths: Iterable[Path], output: Path, *, title: str = "Runs", labelled
         raise ConfigError(f"report: {str(output)!r} cannot be written ({error.strerror}); name another file with --output") from error
     if not any(group.finished for group in groups):
         raise RunNotFoundError(f"report: {_how_far(runs)}, so there is nothing to compare yet; {output} shows how far they came")
-    for note in fair.told():
+    for note in fair.told(str(output)):
         logger.warning("%s", note)
     if study is not None:
         fair.refuse(str(study.path))
     return output
+
+
+def _page_file(output: Path) -> Path:
+    """Where the page goes: the file itself, or `report.html` in a folder. What looks like a file of another kind is refused."""
+    if output.suffix == ".html":
+        return output
+    if output.suffix and not output.is_dir():
+        raise ConfigError(f"report: {str(output)!r} is neither a folder nor a page, whose name ends in .html; name another file with --output")
+    return output / "report.html"
 
 
 def _how_far(runs: Sequence[RunRecord]) -> str:

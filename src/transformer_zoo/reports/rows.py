@@ -2,12 +2,13 @@
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from transformer_zoo.experiments.results import RunRecord, higher_is_better
 from transformer_zoo.reports.groups import Group, mean_and_deviation
+from transformer_zoo.reports.readings import Reading, known_text, reading, same_text, same_tokenizer
 from transformer_zoo.reports.statistics import Difference, Estimate, estimate, holm, paired
 
 FIRST = ("loss", "perplexity", "bits_per_byte")
@@ -44,8 +45,8 @@ class Row:
     """The tokenizer's settings as text; per-token figures of different tokenizers cannot be compared either."""
     data: str = ""
     """The settings of the data as text."""
-    fingerprints: tuple[str, str] | None = None
-    """Of the tokenizer and of the data it made; None where the runs did not tell."""
+    readings: frozenset[Reading] = frozenset()
+    """What its runs read."""
     measured: Mapping[str, str] = field(default_factory=dict)
     """Metrics that were measured after the end → how, as text."""
     by_seed: Mapping[str, Mapping[Any, float]] = field(default_factory=dict)
@@ -90,7 +91,7 @@ def summarise(groups: Sequence[Group]) -> list[Row]:
             task=_settings(group, "objective.", "data."),
             tokens=_settings(group, "tokenizer."),
             data=_settings(group, "data."),
-            fingerprints=_fingerprints(group.finished),
+            readings=frozenset(map(reading, group.finished)),
             measured={name: how for run in group.finished for name, how in _measurements(run).items()},
             by_seed=values,
             estimates={name: estimate(list(values[name].values())) for name in columns},
@@ -104,12 +105,6 @@ def _settings(group: Group, *sections: str) -> str:
     """Some sections of the group's settings as text; what only training knows of is left out."""
     config = group.runs[0].config
     return repr(sorted((key, str(value)) for key, value in config.items() if key.startswith(sections) and not key.startswith(TRAINING_ONLY)))
-
-
-def _fingerprints(runs: Iterable[RunRecord]) -> tuple[str, str] | None:
-    told = {(str(run.environment.get("tokenizer_fingerprint")), str(run.environment.get("data_fingerprint"))) for run in runs}
-    only = told.pop() if len(told) == 1 else ("None", "None")
-    return None if "None" in only else only
 
 
 def _measurements(run: RunRecord) -> dict[str, str]:
@@ -126,25 +121,17 @@ def comparable(name: str, rows: Sequence[Row]) -> bool:
     Nothing does on different data. BLEU does otherwise, so does what the same words measured after the end; bits per byte for one task, what is
     counted per token for one tokenizer.
     """
-    if not same_data(rows):
+    read = frozenset(one for row in rows for one in row.readings)
+    if not same_text(read):
         return False
-    measure = name.split("/")[-1]
+    measure, one_data = name.split("/")[-1], len({row.data for row in rows}) == 1
     if measure in TEXT_METRICS:
-        return True
-    one_tokenizer = len({row.tokens for row in rows}) == 1
+        return one_data or known_text(read)
+    one_tokenizer = len({row.tokens for row in rows}) == 1 and same_tokenizer(read)
     how = {row.measured.get(name, OWN_LOSS) for row in rows}
     if len(how) == 1 and OWN_LOSS not in next(iter(how)):
-        return len({row.data for row in rows}) == 1 and (one_tokenizer or not measure.endswith(PER_TOKEN))
+        return one_data and (one_tokenizer or not measure.endswith(PER_TOKEN))
     return (one_tokenizer or measure == "bits_per_byte") and len({row.task for row in rows}) == 1
-
-
-def same_data(rows: Sequence[Row]) -> bool:
-    """Whether no two rows are known to have read different text: one tokenizer makes one fingerprint of one text."""
-    texts: dict[str, set[str]] = {}
-    for row in rows:
-        if row.fingerprints is not None:
-            texts.setdefault(row.fingerprints[0], set()).add(row.fingerprints[1])
-    return all(len(found) == 1 for found in texts.values())
 
 
 def verdicts(rows: Sequence[Row]) -> dict[str, Verdict]:

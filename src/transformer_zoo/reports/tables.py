@@ -15,6 +15,8 @@ from transformer_zoo.reports.svg import short_number
 NO_SPREAD = "n=1, no spread"
 UNKNOWN = "–"
 INTERVAL = "95% interval"
+METRIC = "/"
+"""Stands in the name of a metric behind what was measured (`validation/loss`); without it a name tells of the last step alone, such as `lr`."""
 LEGEND = (
     "Mean ± sample standard deviation over seeds, and the 95% interval of the mean (Student's t below 20 runs, bootstrap-t from 20 on); bold: better "
     "than every other group beyond chance (paired by seed, Holm-adjusted over all comparisons of the table)."
@@ -77,12 +79,15 @@ def csv_text(lines: Iterable[Sequence[Any]]) -> str:
 
 
 def runs_csv(runs: Sequence[RunRecord], groups: Sequence[Group]) -> str:
-    """One row per run: what differs, how it ended, its sizes with those of earlier phases, its code, and the final and best value of every metric."""
+    """One row per run: what differs, how it ended, its sizes with those of earlier phases, its code, the final and best value of every
+    metric, and what it tells of its whole training."""
     group_of = {id(run): group.label for group in groups for run in group.runs}
     keys = differing_keys([run for run in runs if run.config.keys() - {"seed"}])
     factors = list(dict.fromkeys(name for run in runs for name in run.levels if name not in keys))
-    metrics = list(dict.fromkeys(name for run in runs for name in run.final()))
-    best = [f"best {name}" for name in metrics]
+    metrics = list(dict.fromkeys(name for run in runs for name in run.final() if METRIC in name))
+    ledgers = {name for run in runs for name in run.ledger}
+    improving = [name for name in metrics if name not in ledgers]
+    best = [f"best {name}" for name in improving]
     lines: list[list[Any]] = [["run", "group", "seed", "status", "reason", "code", *factors, *keys, *SIZES, *metrics, *best]]
     for run in runs:
         final = run.final()
@@ -92,7 +97,7 @@ def runs_csv(runs: Sequence[RunRecord], groups: Sequence[Group]) -> str:
             + [run.config.get(key) for key in keys]
             + [run.size(name) for name in SIZES]
             + [final.get(name) for name in metrics]
-            + [run.best(name) for name in metrics]
+            + [run.best(name) for name in improving]
         )
     return csv_text(lines)
 
