@@ -219,7 +219,7 @@ def test_a_killed_study_is_told_of_and_goes_on(tmp_path: Path) -> None:
     process.wait()
     process.stdout.close()
     lines = status_lines(tmp_path)
-    assert lines[0].startswith(f"ablate in {tmp_path}: 1 of 3 done, 1 running, 1 waiting")
+    assert lines[0].startswith(f"ablate in {tmp_path}: 1 of 3 done, 2 waiting")
     assert lines[-1] == f"not running now: process {process.pid} has ended without a word; the same command goes on where it was"
     trainer = Trainer()
     assert start(study_of(tmp_path), trainer).exit_code == 0

@@ -77,7 +77,7 @@ def test_ablate_runs_the_grid_and_tabulates_mean_and_spread(tmp_path: Path) -> N
     assert float(rows[1]["validation/loss sd"]) == pytest.approx(0.01)
     assert {path.name for path in (tmp_path / "s").iterdir()} == {
         *("study.yaml", "study_status.json", ".lock", "runs", "runs.csv", "summary.csv", "summary.md", "summary.tex", "report.html"),
-        *("comparisons.csv", "comparisons.md", "comparisons.tex"),
+        *("comparisons.csv", "comparisons.md", "comparisons.tex", "factors-validation-loss.svg"),
     }
     tidy = list(csv.DictReader((tmp_path / "s" / "runs.csv").read_text().splitlines()))
     assert {(row["model.dropout"], row["seed"]) for row in tidy} == {(d, s) for d in ("0.1", "0.2") for s in "012"}
