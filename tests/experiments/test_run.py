@@ -11,7 +11,9 @@ from safetensors.torch import load_file
 
 from transformer_zoo.errors import CheckpointError, ConfigError, DataError, RunNotFoundError
 from transformer_zoo.evaluation.loss import LossConfig
+from transformer_zoo.experiments import assemble
 from transformer_zoo.experiments.compose import experiment
+from transformer_zoo.experiments.costs import costs_of
 from transformer_zoo.experiments.evaluating import evaluate_run
 from transformer_zoo.experiments.loaded_run import load_run, read_config
 from transformer_zoo.experiments.run import RunResult, train
@@ -44,9 +46,11 @@ def test_a_run_folder_is_complete_without_any_tracker(tmp_path: Path):
     assert summary == result.summary
     assert summary["status"] == "done"
     assert summary["steps"] == 4
+    config = experiment([*SMALL, "model=bert"])
+    assert summary["flops"] == 4 * costs_of(config, assemble.open_data(config)).flops_per_step
     assert {"validation/loss", "validation/mlm_accuracy", "validation/nsp_accuracy", "validation/bits_per_byte"} <= set(summary["metrics"]["final"])
-    config = yaml.safe_load((tmp_path / "one" / "config.yaml").read_text())
-    assert config["model"]["positions"]["kind"] == "learned"
+    kept = yaml.safe_load((tmp_path / "one" / "config.yaml").read_text())
+    assert kept["model"]["positions"]["kind"] == "learned"
     facts = json.loads((tmp_path / "one" / "environment.json").read_text())
     assert facts["matrix_products"] in ("oneDNN", "BLAS")
     assert len({facts["text_fingerprint"], facts["data_fingerprint"], facts["tokenizer_fingerprint"]}) == 3

@@ -27,7 +27,7 @@ from transformer_zoo.objectives.base import Objective
 from transformer_zoo.records import Example, Inputs, SequenceInputs
 from transformer_zoo.training.optimizers import owned_parameters
 
-SAMPLED_STEPS = 16
+SAMPLED_STEPS = 64
 """Of a run, for the lengths of its rows and what is predicted in them."""
 VALUED_ROWS = 2
 """Rows of a batch on which a model that asks for values is run in earnest."""
@@ -86,10 +86,6 @@ class Costs:
         """As plain data, what follows from the rest included."""
         own = asdict(self) | {"parts": [asdict(part) for part in self.parts]}
         return own | {"flops_per_step": self.flops_per_step, "flops": self.flops, "tokens": self.tokens, "predicted_tokens": self.predicted_tokens}
-
-    def flops_of(self, tokens: float, steps: float) -> float:
-        """Floating-point operations of so many steps that read so many tokens in all."""
-        return (self.forward + self.backward) / self.tokens_per_step * tokens + self.optimizer * steps
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -143,7 +143,7 @@ class _Experiment:
 
         if "flops" in summary:
             return  # the run was complete before
-        summary["flops"] = costs_of(self.config, self.data).flops_of(summary["tokens"], summary["steps"])
+        summary["flops"] = costs_of(self.config, self.data).flops_per_step * summary["steps"]
         if self.world.is_main:
             self.run.write_json("summary.json", summary)
 
