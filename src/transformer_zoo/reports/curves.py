@@ -58,8 +58,9 @@ def place(run: RunRecord, line: Mapping[str, Any], axis: str) -> float | None:
     if axis != FLOPS:
         seen: Any = line.get(MEASURED_AXES[axis])
         return float(seen) if is_number(seen) else None
-    flops, tokens, at = run.summary.get("flops"), run.summary.get("tokens"), place(run, line, "tokens")
-    return float(flops) * at / float(tokens) if is_number(flops) and is_number(tokens) and tokens and at is not None else None
+    flops, tokens = (run.summary[name] if is_number(run.summary.get(name)) else None for name in ("flops", "tokens"))
+    at = place(run, line, "tokens")
+    return flops * at / tokens if flops and tokens and at is not None else None
 
 
 def curve(runs: Sequence[RunRecord], metric: str) -> Curve | None:

@@ -93,7 +93,8 @@ def trials_section(studies: Sequence[StudyRecord]) -> str:
 def _trials(found: Sequence[Search], keys: Sequence[str]) -> str:
     """All of them; what was chosen is bold."""
     lines: list[list[str]] = []
-    marked, names = set(), {}
+    marked: set[tuple[int, int]] = set()
+    names: dict[tuple[int, int], str] = {}
     for one in found:
         for number, trial in enumerate(one.trials, start=1):
             values, status = _texts(trial.get("values")), str(trial.get("status"))
@@ -107,7 +108,7 @@ def _trials(found: Sequence[Search], keys: Sequence[str]) -> str:
 
 
 def _score(trial: Mapping[str, Any]) -> str:
-    value = trial.get(SCORE)
+    value: Any = trial.get(SCORE)
     return spread_text(float(value), None) if is_number(value) else UNKNOWN
 
 
