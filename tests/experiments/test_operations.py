@@ -23,11 +23,11 @@ RECIPES = list(config_tree.options("model", config_tree.roots()))
 LENGTH, VOCABULARY = 32, 100
 
 
-def prepared(name: str, *overrides: str) -> tuple[Model, Any, Any]:
+def prepared(name: str, *overrides: str, vocab_size: int = VOCABULARY) -> tuple[Model, Any, Any]:
     """A tiny model of a recipe on the meta device, its objective, and an example."""
     config = compose.experiment([f"model={name}", "model/size=tiny", f"data.sequence_length={LENGTH}", *overrides])
-    objective = config.objective.build(vocabulary=made_up_vocabulary(config.objective, VOCABULARY), n_classes=2)
-    model = assemble.build_on_meta(config.model, VOCABULARY, objective.needs().heads).eval()
+    objective = config.objective.build(vocabulary=made_up_vocabulary(config.objective, vocab_size), n_classes=2)
+    model = assemble.build_on_meta(config.model, vocab_size, objective.needs().heads).eval()
     batch = made_up_batch(objective.needs(), 4, LENGTH)
     return model, objective, objective.prepare(batch)
 
@@ -113,7 +113,7 @@ def test_a_step_in_earnest_counts_as_by_torchs_counter(name: str, monkeypatch: p
     """Loss and gradients as in training, on a CPU, by the products that torch's counter knows. The cross-entropy makes its gradients in the forward
     pass, so that only the sum can be compared."""
     monkeypatch.setattr("transformer_zoo.layers.linear.has_onednn", lambda: False)
-    model, objective, example = prepared(name)
+    model, objective, example = prepared(name, vocab_size=3000)
     found = count_step(model, example.inputs.to("meta", non_blocking=False))
     real = model.to_empty(device="cpu")
     with torch.no_grad():
