@@ -128,19 +128,21 @@ def test_a_place_that_cannot_be_written_is_one_line(output: str, here: Path, cap
     told = Told(capsys, "run", "--output", output)
     assert (told.code, len(told.lines)) == (2, 1)
     assert told.lines[0].startswith(f"transformer-zoo: report: '{output}")
-    assert told.lines[0].endswith("; name another file with --output")
+    assert told.lines[0].endswith("; name another place with --output")
     assert (here / "run" / "config.yaml").read_text() == before
 
 
 def test_a_page_is_no_file_of_another_kind(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_run(here / "run")
     told = Told(capsys, "run", "--output", "foo.pdf")
-    line = "report: 'foo.pdf' is neither a folder nor a page, whose name ends in .html; name another file with --output"
+    line = "report: 'foo.pdf' is neither a folder nor a page, whose name ends in .html; name another place with --output"
     assert (told.code, told.lines) == (2, [f"transformer-zoo: {line}"])
     assert sorted(path.name for path in here.iterdir()) == ["run"]
     (here / "v1.2").mkdir()
     assert Told(capsys, "run", "--output", "v1.2").out == ["v1.2/report.html"]
     assert Told(capsys, "run", "--output", "new").out == ["new/report.html"]
+    found = {path.name for path in Path("new").iterdir()}
+    assert {"runs.csv", "summary.csv", "summary.md", "summary.tex", "comparisons.tex", "report.html"} <= found
 
 
 def test_the_same_folder_twice_counts_once(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

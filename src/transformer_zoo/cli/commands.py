@@ -149,12 +149,12 @@ COMMANDS = {
         Command(
             "report",
             "make tables, plots and one HTML file from runs",
-            "PATH … [--output FILE.html] [--publish wandb]",
+            "PATH … [--output FILE.html|FOLDER] [--publish wandb]",
             "Reads run folders, studies, or folders of them, and writes one self-contained HTML file with a .csv and a .md beside it.",
             ("report runs", "report studies/positions --output positions.html", "report runs/a runs/b"),
             "studies:report",
             (
-                Flag("--output", "the HTML file to write (default: report.html)", short="-o", value="FILE"),
+                Flag("--output", "the HTML file to write (default: report.html), or a folder for all tables and pictures", short="-o", value="PATH"),
                 Flag("--publish", "send the table and the page there too: wandb", value="WHERE"),
             ),
             takes_overrides=False,

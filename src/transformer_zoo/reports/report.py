@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from transformer_zoo.errors import ConfigError, RunNotFoundError
@@ -14,7 +14,7 @@ from transformer_zoo.reports.curves import Chart, Reference, charts, curve_files
 from transformer_zoo.reports.effect_files import effect_files
 from transformer_zoo.reports.effects import effects_section
 from transformer_zoo.reports.fairness import fairness
-from transformer_zoo.reports.finding import find_runs, read_study, study_of
+from transformer_zoo.reports.finding import StudyRecord, find_runs, read_study, study_of
 from transformer_zoo.reports.grids import grid_md, grid_section
 from transformer_zoo.reports.groups import Group, group_runs
 from transformer_zoo.reports.ledgers import ledger_md, ledger_section
@@ -33,64 +33,51 @@ logger = logging.getLogger(__name__)
 
 
 def report(paths: Iterable[Path], output: Path, *, title: str = "Runs", labelled: bool = False) -> Path:
-    """Write one self-contained HTML file about the runs at `paths` and, beside it, `.csv` (a row per run) and `.md` (the summary).
-    `output`: that file, or a folder for `report.html`.
+    """Write one self-contained HTML file about the runs at `paths` and, beside it, `.csv` (a row per run) and `.md` (the summary). Where `output` is
+    a folder, all that a study has stands there: see `study_files`.
 
     `paths`: run folders, studies, or folders of them; `labelled`: runs are grouped by the labels of their plans, as
     those of one study always are.
     Returns the HTML file's path. Raises RunNotFoundError where there is nothing to report, ConfigError where a file cannot be written, and, after
     everything was written, RunNotFoundError where no run has finished and ConfigError where runs of a study differ in what it did not declare.
     """
-    output = _page_file(output)
+    page_file = _page_file(output)
     runs = find_runs(paths)
     study = study_of(runs)
     groups = group_runs(runs, labelled=labelled or (study is not None and not study.problem))
     fair = fairness(groups, study=study)
-    contents = {
-        output.with_suffix(".csv"): runs_csv(runs, groups),
-        output.with_suffix(".md"): f"# {title}\n\n{_markdown(summarise(groups), fair.notes, groups)}",
-        output: html(title, groups),
-    }
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        for file, content in contents.items():
-            file.write_text(content, encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"report: {str(output)!r} cannot be written ({error.strerror}); name another file with --output") from error
+    if page_file == output:
+        name = page_file.stem
+        contents = {
+            f"{name}.csv": runs_csv(runs, groups),
+            f"{name}.md": f"# {title}\n\n{_markdown(summarise(groups), fair.notes, groups)}",
+            page_file.name: html(title, groups),
+        }
+    else:
+        contents = _all_files(title, runs, groups, study)
+    _write(page_file.parent, contents, output)
     if not any(group.finished for group in groups):
-        raise RunNotFoundError(f"report: {_how_far(runs)}, so there is nothing to compare yet; {output} shows how far they came")
-    for note in fair.told(str(output)):
+        raise RunNotFoundError(f"report: {_how_far(runs)}, so there is nothing to compare yet; {page_file} shows how far they came")
+    for note in fair.told(str(page_file)):
         logger.warning("%s", note)
     if study is not None:
         fair.refuse(str(study.path))
-    return output
-
-
-def _page_file(output: Path) -> Path:
-    """Where the page goes: the file itself, or `report.html` in a folder. What looks like a file of another kind is refused."""
-    if output.suffix == ".html":
-        return output
-    if output.suffix and not output.is_dir():
-        raise ConfigError(f"report: {str(output)!r} is neither a folder nor a page, whose name ends in .html; name another file with --output")
-    return output / "report.html"
-
-
-def _how_far(runs: Sequence[RunRecord]) -> str:
-    """`none of the 3 runs has finished (2 failed, 1 running)`."""
-    ended = [run.status for run in runs]
-    counts = ", ".join(f"{ended.count(status)} {status}" for status in dict.fromkeys(ended))
-    return f"none of the {len(runs)} runs has finished ({counts})" if len(runs) > 1 else f"the run has not finished ({counts[2:]})"
+    return page_file
 
 
 def study_files(study: Path, title: str) -> Path:
     """Write a study's `runs.csv`, `summary.{csv,md,tex}`, `comparisons.{csv,md,tex}`, pictures (`curves-*.svg`, `pareto-*.svg`,
     `factors-*.svg`) and `report.html`; returns the last."""
     runs = find_runs([study])
-    groups = group_runs(runs, labelled=True)
-    record = read_study(study)
-    rows, notes = summarise(groups), fairness(groups, study=record).notes
-    compared = compare(groups, baseline=baseline_of(groups, record))
-    contents = {
+    _write(study, _all_files(title, runs, group_runs(runs, labelled=True), read_study(study)), study)
+    return study / "report.html"
+
+
+def _all_files(title: str, runs: Sequence[RunRecord], groups: Sequence[Group], study: StudyRecord | None) -> dict[str, str]:
+    """Name of a file → what stands in it."""
+    rows, notes = summarise(groups), fairness(groups, study=study).notes
+    compared = compare(groups, baseline=baseline_of(groups, study))
+    return {
         "runs.csv": runs_csv(runs, groups),
         "summary.csv": summary_csv(rows),
         "summary.md": _markdown(rows, notes, groups),
@@ -103,9 +90,32 @@ def study_files(study: Path, title: str) -> Path:
         **effect_files(groups),
         "report.html": html(title, groups),
     }
-    for name, content in contents.items():
-        (study / name).write_text(content, encoding="utf-8")
-    return study / "report.html"
+
+
+def _write(folder: Path, contents: Mapping[str, str], asked: Path) -> None:
+    """`asked`: what the user knows the place as."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            (folder / name).write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"report: {str(asked)!r} cannot be written ({error.strerror}); name another place with --output") from error
+
+
+def _page_file(output: Path) -> Path:
+    """Where the page goes: the file itself, or `report.html` in a folder. What looks like a file of another kind is refused."""
+    if output.suffix == ".html":
+        return output
+    if output.suffix and not output.is_dir():
+        raise ConfigError(f"report: {str(output)!r} is neither a folder nor a page, whose name ends in .html; name another place with --output")
+    return output / "report.html"
+
+
+def _how_far(runs: Sequence[RunRecord]) -> str:
+    """`none of the 3 runs has finished (2 failed, 1 running)`."""
+    ended = [run.status for run in runs]
+    counts = ", ".join(f"{ended.count(status)} {status}" for status in dict.fromkeys(ended))
+    return f"none of the {len(runs)} runs has finished ({counts})" if len(runs) > 1 else f"the run has not finished ({counts[2:]})"
 
 
 def _markdown(rows: Sequence[Row], notes: Sequence[str], groups: Sequence[Group]) -> str:
