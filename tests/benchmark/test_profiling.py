@@ -57,6 +57,7 @@ def test_a_step_of_any_shape_is_told_apart(model: str, objective: str) -> None:
     assert sum(one.share for one in found) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_the_script_is_no_stand_in_for_the_standard_librarys_profile(tmp_path: Path) -> None:
     sizes = ["model.d_model=32", "model.n_layers=1", "model.n_heads=2", "model.d_ff=64", "data.sequence_length=16"]
     words = ["model=gpt2", *sizes, "batch_size=2", "vocab_size=64", "steps=1", "threads=1"]

@@ -22,6 +22,7 @@ def test_a_run_is_trained_and_its_held_out_figure_compared() -> None:
     assert better.ratio == pytest.approx(better.numbers["validation/loss"] / 5.5)
 
 
+@pytest.mark.slow
 def test_bleu_is_measured_on_the_test_split() -> None:
     (one,) = quality.measure_translation(SuiteSettings(quick=True))
     assert one.ratio == one.numbers["test/bleu"] / 38

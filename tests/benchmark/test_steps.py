@@ -10,6 +10,7 @@ from transformer_zoo.benchmark.steps import TARGETS, measure
 from transformer_zoo.benchmark.suites import SuiteSettings
 
 
+@pytest.mark.slow
 def test_every_row_has_all_peers() -> None:
     rows = measure(SuiteSettings(rounds=1, quick=True))
     expected = [f"{job}, tiny, dropout {dropout}" for job in TARGETS for dropout in ("0.1", "0") for _ in PEERS[job]]

@@ -78,6 +78,7 @@ def test_a_curve_is_measured(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells the high-water mark")
+@pytest.mark.slow
 def test_memory_is_that_of_a_process_of_its_own():
     small, large = growing.measure_memory(next(replace(curve, points=(64, 256)) for curve in CURVES if curve.key == "width"), at_once=1)
     weights = 4 * 4 * 2 * 12 * 256**2  # in single precision: weights, gradients and AdamW's two moments of two layers

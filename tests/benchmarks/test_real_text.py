@@ -19,6 +19,7 @@ def benchmark() -> ModuleType:
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_a_measurement_is_complete(data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TRANSFORMER_ZOO_DATA", str(data_folder))
     monkeypatch.setenv("TRANSFORMER_ZOO_CACHE", str(tmp_path))

@@ -55,9 +55,9 @@ def counted(config: Any) -> tuple[float, float, float, float]:
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["model=albert"],
+        pytest.param(["model=albert"], marks=pytest.mark.slow),
         ["model=gpt2", "data.packing=separate", "training.micro_batch_size=3"],
-        ["model=transformer", "objective=translation", "training.batch_tokens=300"],
+        pytest.param(["model=transformer", "objective=translation", "training.batch_tokens=300"], marks=pytest.mark.slow),
         pytest.param(["model=bart"], marks=pytest.mark.slow),
     ],
     ids=["masked, beside pairs", "ragged in micro-batches", "translation by tokens", "denoising"],

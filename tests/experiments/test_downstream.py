@@ -81,6 +81,7 @@ def test_fine_tuning_beats_the_majority_and_leaves_the_run_alone(trained: Path, 
     assert "150 steps of 32 of 400 texts" in found["notes"]["fine_tune"]
 
 
+@pytest.mark.slow
 def test_fine_tuning_begins_with_the_weights_that_are_evaluated(trained: Path):
     """At a learning rate of next to nothing the body stays what it was, and twice the figures are the same."""
     wanted = FineTuning(data=TOPICS, objective=TaggingConfig(), steps=1, batch_size=8, lr=1e-12, seed=0)
@@ -98,7 +99,11 @@ def test_fine_tuning_begins_with_the_weights_that_are_evaluated(trained: Path):
 
 @pytest.mark.parametrize(
     ("model", "objective"),
-    [("gpt2", "clm"), pytest.param("electra", "replaced_token", marks=pytest.mark.slow), pytest.param("albert", "mlm", marks=pytest.mark.slow)],
+    [
+        pytest.param("gpt2", "clm", marks=pytest.mark.slow),
+        pytest.param("electra", "replaced_token", marks=pytest.mark.slow),
+        pytest.param("albert", "mlm", marks=pytest.mark.slow),
+    ],
     ids=["decoder", "pair", "shared layers"],
 )
 def test_other_shapes(model: str, objective: str, tmp_path: Path):
@@ -109,6 +114,7 @@ def test_other_shapes(model: str, objective: str, tmp_path: Path):
     assert tuned["validation/fine_tune/accuracy"] > tuned["validation/fine_tune/majority"] + 0.1
 
 
+@pytest.mark.slow
 def test_an_encoder_decoder_is_probed_and_not_fine_tuned(tmp_path: Path):
     path = run(tmp_path / "run", "model=transformer", "training.steps=1")
     assert "validation/probe/layer_2/accuracy" in evaluate_run(path, ProbeConfig(max_samples=100))["metrics"]

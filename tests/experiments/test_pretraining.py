@@ -21,14 +21,14 @@ SMALL = (
 @pytest.mark.parametrize(
     ("objective", "model", "terms", "given"),
     [
-        ("replaced_token", "electra", ("generator", "detector"), {"text": "the [MASK] ."}),
+        pytest.param("replaced_token", "electra", ("generator", "detector"), {"text": "the [MASK] ."}, marks=pytest.mark.slow),
         ("mlm_sop", "albert", ("mlm",), {"text": "the [MASK] ."}),
         ("span_corruption", "t5", ("span_corruption",), {"source": "the <extra_id_0> ."}),
-        ("denoising", "bart", ("denoising",), {"source": "the [MASK] ."}),
+        pytest.param("denoising", "bart", ("denoising",), {"source": "the [MASK] ."}, marks=pytest.mark.slow),
         ("prefix_lm", "gpt2", ("prefix_lm",), {"prompt": "the"}),
-        ("prefix_lm", "t5", ("prefix_lm",), {"source": "the"}),
+        pytest.param("prefix_lm", "t5", ("prefix_lm",), {"source": "the"}, marks=pytest.mark.slow),
         ("fill_in_the_middle", "gpt2", ("fill_in_the_middle",), {"prompt": "<extra_id_0> the <extra_id_1> . <extra_id_2>"}),
-        ("ul2", "t5", ("mixture",), {"source": "<extra_id_101> the"}),
+        pytest.param("ul2", "t5", ("mixture",), {"source": "<extra_id_101> the"}, marks=pytest.mark.slow),
     ],
 )
 def test_the_loss_falls(

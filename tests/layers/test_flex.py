@@ -115,6 +115,7 @@ def test_dropout_of_weights_is_refused():
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside torch
+@pytest.mark.slow
 def test_packed_documents_of_any_length_are_compiled_as_one_graph():
     """The mask is made in the graph, and no tensor of all pairs is asked for."""
     choice = attention()

@@ -23,7 +23,7 @@ PAIRS = [
     ("span_corruption", "t5_v1_1"), ("denoising", "bart"), ("translation", "marian"),
     ("prefix_lm", "gpt2"), ("prefix_lm", "t5"), ("fill_in_the_middle", "gpt2"), ("ul2", "t5"),
 ]  # fmt: skip
-QUICK = ("bert", "gpt2", "transformer")
+QUICK = ("bert", "gpt2")
 CASES = [pytest.param(*pair, marks=[] if number < 4 and pair[1] in QUICK else [pytest.mark.slow]) for number, pair in enumerate(PAIRS)]
 
 

@@ -84,6 +84,7 @@ def test_values_that_are_not_finite_are_null(tmp_path: Path) -> None:
     assert json.dumps(page, allow_nan=False)
 
 
+@pytest.mark.slow
 def test_pages_of_sixty_runs_are_small(tmp_path: Path) -> None:
     apart = group_runs(find_runs([fabricated_study(tmp_path / "groups", sixty(), points=150)]), labelled=True)
     together = dict(list(sixty().items())[:20])

@@ -22,6 +22,7 @@ def parameters(config: ModelConfig) -> int:
 
 @settings(max_examples=25, deadline=None)
 @given(name=st.sampled_from(sorted(MODELS)), factor=st.floats(0.3, 6))
+@pytest.mark.slow
 def test_any_size_within_reach_is_met_within_a_per_cent_with_whole_even_heads(name: str, factor: float) -> None:
     config = MODELS[name]
     wanted = factor * parameters(config)

@@ -267,6 +267,7 @@ def test_contestants_are_tuned_at_once_the_trials_of_each_in_turn_and_nothing_el
 
 
 @pytest.mark.usefixtures("quick")
+@pytest.mark.slow
 def test_a_signal_stops_all_trials_which_go_on_where_they_were(tmp_path: Path) -> None:
     tuning = Tuning(spans={"optimizer.lr": RATE}, trials=6)
     pytest.importorskip("optuna")
@@ -287,6 +288,7 @@ def test_a_signal_stops_all_trials_which_go_on_where_they_were(tmp_path: Path) -
 
 
 @pytest.mark.usefixtures("quick")
+@pytest.mark.slow
 def test_a_trial_that_fails_for_another_reason_ends_the_tuning_and_costs_no_other(tmp_path: Path) -> None:
     def train(config: ExperimentConfig, overrides: Sequence[str], ask: Callable[[], str]) -> None:
         if config.model.dropout == 0.2:  # type: ignore[attr-defined]

@@ -57,6 +57,7 @@ def test_a_run_on_a_cpu_is_not_compiled(tmp_path: Path, caplog: pytest.LogCaptur
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.slow
 def test_without_a_cpp_compiler_a_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     import torch._inductor.config as inductor
 

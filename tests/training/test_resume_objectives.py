@@ -27,7 +27,7 @@ MODELS = {
     "mlm_nsp": "bert", "clm": "gpt2", "translation": "transformer", "mlm": "bert", "nsp": "bert", "classification": "bert", "tagging": "bert",
     "replaced_token": "electra", "mlm_sop": "albert", "span_corruption": "t5", "denoising": "bart",
 }  # fmt: skip
-QUICK = [("mlm_nsp", "inside"), ("clm", "at the end"), ("translation", "at the end"), ("replaced_token", "inside")]
+QUICK = [("mlm_nsp", "inside"), ("clm", "at the end"), ("translation", "at the end")]
 CASES = [pytest.param(objective, where, marks=[] if (objective, where) in QUICK else [pytest.mark.slow]) for objective in MODELS for where in BATCHES]
 
 
