@@ -4,6 +4,7 @@
 The text around the marks stays; between the marks of a study everything is written anew from its folder.
 """
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,8 +24,10 @@ NAMES = ("architectures", "architectures_books", "positions", "positions_books",
 COSTS = ("parameters", "flops", "tokens", "predicted_tokens", "seconds")
 MOST_PANELS = 4
 SAID_BY_LOSS = ("perplexity", "bits_per_byte")
+INSIDE = re.compile(r"(?<=,)/[^,\"]*/(?=runs/)")
+"""Begins a path into a study: where it was kept is nobody else's business."""
 PLACE = "study_dir="
-"""Begins the word that says where a study was kept, which is nobody else's business."""
+"""Begins the word that says the same."""
 
 
 def main(studies: Sequence[Path], root: Path = ROOT) -> None:
@@ -44,7 +47,8 @@ def main(studies: Sequence[Path], root: Path = ROOT) -> None:
         picture = root / "docs" / "figures" / f"comparison_{name}.svg"
         picture.write_text(drawn(groups), encoding="utf-8")
         kept = root / "benchmarks" / "results" / f"study_{name}.csv"
-        kept.write_text(runs_csv([run for group in groups for run in group.runs], groups), encoding="utf-8")
+        runs = runs_csv([run for group in groups for run in group.runs], groups)
+        kept.write_text(INSIDE.sub("", runs), encoding="utf-8")
         head, _, rest = text.partition(begin)
         text = f"{head}{begin}\n\n{section(name, record, groups)}\n{end}{rest.partition(end)[2]}"
     page.write_text(text, encoding="utf-8")
