@@ -25,7 +25,7 @@ COSTS = ("parameters", "flops", "tokens", "predicted_tokens", "seconds")
 MOST_PANELS = 4
 SAID_BY_LOSS = ("perplexity", "bits_per_byte")
 INSIDE = re.compile(r"(?<=,)/[^,\"]*/(?=runs/)")
-"""Begins a path into a study: where it was kept is nobody else's business."""
+"""Begins a path into a study that was moved since: where it was kept is nobody else's business."""
 PLACE = "study_dir="
 """Begins the word that says the same."""
 

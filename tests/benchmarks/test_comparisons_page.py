@@ -6,6 +6,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml
 
 from reports.folders import write_study
 from transformer_zoo.experiments import config_tree
@@ -64,6 +65,17 @@ def test_a_study_fills_its_own_place_and_no_other(page: ModuleType, root: Path, 
     assert (root / "benchmarks" / "results" / "study_positions.csv").read_text(encoding="utf-8").count("\n") == 7
     page.main([tmp_path / "study"], root)
     assert (root / "docs" / "comparisons.md").read_text(encoding="utf-8") == text, "writing again changes nothing"
+
+
+def test_where_a_study_lay_before_it_was_moved_is_nobodys_business(page: ModuleType, root: Path, tmp_path: Path) -> None:
+    folder = study(tmp_path / "study")
+    for run in (folder / "runs").glob("learned-*"):
+        config = yaml.safe_load((run / "config.yaml").read_text())
+        (run / "config.yaml").write_text(yaml.safe_dump(config | {"init_from": f"/elsewhere/study/runs/{run.name}/phases/1"}))
+    page.main([folder], root)
+    kept = (root / "benchmarks" / "results" / "study_positions.csv").read_text(encoding="utf-8")
+    assert ",runs/learned-0/phases/1," in kept
+    assert "elsewhere" not in kept
 
 
 def test_what_is_no_such_study_is_said(page: ModuleType, root: Path, tmp_path: Path) -> None:

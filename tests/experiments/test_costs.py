@@ -146,3 +146,12 @@ def test_muon_costs_its_products() -> None:
     total = config.optimizer.operations(owned_parameters(model))
     elementwise = 20 * sum(one.parameter.numel() for one in owned_parameters(model))
     assert counter.get_total_flops() < total < counter.get_total_flops() + elementwise
+
+
+def test_of_large_batches_fewer_steps_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("SAMPLED_STEPS", 8), ("SAMPLED_ROWS", 24), ("FEWEST_STEPS", 2)):
+        monkeypatch.setattr(f"transformer_zoo.experiments.costs.{name}", value)
+    for rows, steps in ((2, 8), (6, 4), (20, 2)):
+        config = compose.experiment([*COMMON, "model=gpt2", f"training.batch_size={rows}"])
+        (found,) = sample(config, assemble.open_data(config))
+        assert len(found.steps) == steps

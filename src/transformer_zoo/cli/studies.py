@@ -30,8 +30,8 @@ def compare(arguments: Arguments) -> int:
     """Several architectures under the same settings."""
     from transformer_zoo.studies import study
 
-    if _is_question(arguments):
-        return _say_status(Path(arguments.words[0].partition("=")[2]))
+    if (folder := _asked_of(arguments)) is not None:
+        return _say_status(folder)
     asked = _asked(arguments, "compare")
     if not asked["models"] and not asked["factors"] and not asked["variants"]:
         raise ConfigError("compare: name the models, for example model=bert,gpt2, or a study, for example study=architectures")
@@ -42,8 +42,8 @@ def ablate(arguments: Arguments) -> int:
     """Settings of one experiment."""
     from transformer_zoo.studies import study
 
-    if _is_question(arguments):
-        return _say_status(Path(arguments.words[0].partition("=")[2]))
+    if (folder := _asked_of(arguments)) is not None:
+        return _say_status(folder)
     asked = _asked(arguments, "ablate")
     return _finished(study.ablate(**asked, **_named(arguments, "ablate", asked)), arguments)
 
@@ -337,9 +337,11 @@ def _finished(study: Any, arguments: Arguments) -> int:
     return int(study.exit_code)
 
 
-def _is_question(arguments: Arguments) -> bool:
-    """Whether nothing but the state of a folder is asked for, so that the study need not be described again."""
-    return arguments.has("--status") and len(arguments.words) == 1 and arguments.words[0].startswith("study_dir=")
+def _asked_of(arguments: Arguments) -> Path | None:
+    """The folder of which nothing but the state is asked for, so that the study need not be described again."""
+    alone = arguments.has("--status") and len(arguments.words) == 1
+    folder = _Given(arguments).text("study_dir", None) if alone else None
+    return None if folder is None else Path(folder)
 
 
 def _say_status(folder: Path) -> int:

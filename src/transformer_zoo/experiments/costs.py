@@ -27,8 +27,8 @@ from transformer_zoo.objectives.base import Objective
 from transformer_zoo.records import Example, Inputs, SequenceInputs
 from transformer_zoo.training.optimizers import owned_parameters
 
-SAMPLED_STEPS = 64
-"""Of a run, for the lengths of its rows and what is predicted in them."""
+SAMPLED_STEPS, SAMPLED_ROWS, FEWEST_STEPS = 64, 2048, 16
+"""Steps of a run that tell the lengths of its rows and what is predicted in them; fewer of large batches, down to the last."""
 VALUED_ROWS = 2
 """Rows of a batch on which a model that asks for values is run in earnest."""
 CLIPPING = 3
@@ -104,7 +104,8 @@ def sample(config: ExperimentConfig, data: DataModule) -> list[Sample]:
     objective = assemble.build_objective(config.objective, data, data.vocabulary)
     spread = objective.needs().progress
     shares = zip(objective.views(), objective.shares_of_views(), strict=True)
-    return [Sample(view=view, share=share, steps=_sample(_stream(config, data, view), SAMPLED_STEPS, spread=spread)) for view, share in shares]
+    streams = [(view, share, _stream(config, data, view)) for view, share in shares]
+    return [Sample(view=view, share=share, steps=_sample(stream, _enough(stream), spread=spread)) for view, share, stream in streams]
 
 
 def costs_of(config: ExperimentConfig, data: DataModule, samples: list[Sample] | None = None) -> Costs:
@@ -164,6 +165,12 @@ def _stream(config: ExperimentConfig, data: DataModule, objective: Objective) ->
         batch_tokens=training.batch_tokens,
         micro_batch_size=training.micro_batch_size,
     )
+
+
+def _enough(stream: TrainingStream) -> int:
+    """Steps to be sampled."""
+    _, first = stream.sample_indices(stream.initial_state())
+    return min(SAMPLED_STEPS, max(FEWEST_STEPS, SAMPLED_ROWS // len(first)))
 
 
 def _sample(stream: TrainingStream, n_steps: int, *, spread: bool) -> list[list[Example]]:

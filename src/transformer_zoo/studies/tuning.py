@@ -23,6 +23,7 @@ from transformer_zoo.errors import ConfigError, MissingExtraError
 from transformer_zoo.experiments.config import ExperimentConfig
 from transformer_zoo.experiments.results import read_run
 from transformer_zoo.experiments.spans import EDGE, Span
+from transformer_zoo.reports.trials import SCORE
 from transformer_zoo.studies.cells import Compose, config_hash, slug
 from transformer_zoo.training import io
 
@@ -30,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 FOLDER = "tuning"
 """Folder of a study with the trials."""
-METRIC = "validation/loss"
+METRIC = SCORE
 """What is made small; of the last evaluation, as in the real runs."""
 SEED_OFFSET = 10_000
 """Added to a study's first seed for the trials, so that no real run has a seed of theirs."""
