@@ -83,6 +83,9 @@ class SecondOrderModel(nn.Module):
         state.valid = torch.cat([state.valid, torch.ones_like(token_ids, dtype=torch.bool)[:, None]], dim=1)
         return self.logits(state)
 
+    def likeliest(self, token_ids: Tensor, state: FakeState, restrict: Callable[[Tensor], Tensor]) -> Tensor:
+        return restrict(self.step(token_ids, state)).argmax(-1)
+
     def log_probability(self, prefix: list[int], new: list[int], source: list[int] | None = None) -> float:
         """log p of the new tokens, by the table alone."""
         tokens, total = [self.vocabulary, *prefix], 0.0

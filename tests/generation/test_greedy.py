@@ -1,4 +1,5 @@
 import logging
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -107,3 +108,13 @@ def test_the_model_decodes_in_evaluation_mode_and_gets_its_mode_back(second_orde
 
 def test_no_rows_are_no_answers(second_order: Callable[..., Any]) -> None:
     assert GreedyConfig().build().generate(second_order(6), Continuation(prefixes=[], pad=0)) == []
+
+
+def test_without_probabilities_the_same_tokens(second_order: Callable[..., Any]) -> None:
+    model, greedy = second_order(6, seed=3), GreedyConfig(max_new_tokens=12, min_new_tokens=2, no_repeat_ngram=2).build()
+    told = greedy.generate(model, Continuation(prefixes=PROMPTS, pad=0, end=5, forbidden=(0,)))
+    read = list(model.rows_read)
+    untold = greedy.generate(model, Continuation(prefixes=PROMPTS, pad=0, end=5, forbidden=(0,), probabilities=False))
+    assert [(r.token_ids, r.ended) for r in untold] == [(r.token_ids, r.ended) for r in told]
+    assert model.rows_read == 2 * read
+    assert all(math.isnan(r.log_probability) and not math.isnan(t.log_probability) for r, t in zip(untold, told, strict=True))

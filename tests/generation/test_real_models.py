@@ -6,11 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from transformer_zoo.experiments.compose import recipe
 from transformer_zoo.generation.base import Continuation, GenerationConfig, Request, Translation
 from transformer_zoo.generation.beam import BeamConfig
 from transformer_zoo.generation.greedy import GreedyConfig
 from transformer_zoo.generation.sampling import SamplingConfig
-from transformer_zoo.records import SequenceInputs, TranslationInputs
+from transformer_zoo.layers import screening
+from transformer_zoo.records import HeadNeed, SequenceInputs, TranslationInputs
 
 END = 3
 PROMPTS = [[8], [9, 10, 11, 12, 13], [9, 10], [20, 21, 22]]
@@ -50,6 +52,30 @@ def test_greedy_equals_whole_forwards_without_a_cache(kind: str, model: Any) -> 
             tokens.append(token)
         assert row.log_probability == pytest.approx(log_probability, abs=1e-3)
     assert len({tuple(row.token_ids) for row in rows}) > 1, "what is given matters"
+
+
+@pytest.mark.parametrize("way", [GreedyConfig(max_new_tokens=12, min_new_tokens=3), SamplingConfig(max_new_tokens=12, temperature=0)])
+def test_the_likeliest_alone_are_the_same_tokens(kind: str, way: GenerationConfig, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, unasked = requests(kind, [0, 1, 2, 3]), requests(kind, [0, 1, 2, 3])
+    asked.forbidden = unasked.forbidden = (8, 9)
+    unasked.probabilities = False
+    wanted = way.build().generate(model, asked)
+    monkeypatch.setattr(type(model), "step", None)  # nobody asks for all scores
+    found = way.build().generate(model, unasked)
+    assert [(row.token_ids, row.ended) for row in found] == [(row.token_ids, row.ended) for row in wanted]
+
+
+@pytest.mark.parametrize("large", [False, True], ids=["small", "screened"])
+@pytest.mark.parametrize("n_rows", [1, 5])
+def test_a_large_vocabulary_is_screened(n_rows: int, large: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(screening, "_LARGE", 1 if large else 2**40)
+    torch.manual_seed(0)
+    settings = recipe("gpt2", "model.d_model=32", "model.n_layers=1", "model.n_heads=2", "model.d_ff=64", "model.max_length=24")
+    model: Any = settings.build(vocab_size=500, heads={"vocabulary": HeadNeed(kind="vocabulary")})
+    prompts = [[5 + i, 9] for i in range(n_rows)]
+    greedy = GreedyConfig(max_new_tokens=16).build()
+    told, untold = (greedy.generate(model, Continuation(prefixes=prompts, pad=0, probabilities=wanted)) for wanted in (True, False))
+    assert [row.token_ids for row in untold] == [row.token_ids for row in told]
 
 
 @pytest.mark.parametrize("way", WAYS, ids=["greedy", "sample", "beam", "beam_never"])

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformer_zoo.experiments.compose import recipe
 from transformer_zoo.layers.feedforward import DenseFeedforward
 from transformer_zoo.layers.packing import Packing
-from transformer_zoo.layers.stepping import resolved, scores_step
+from transformer_zoo.layers.stepping import VocabularyStep, resolved
 from transformer_zoo.models.base import Model
 from transformer_zoo.records import HeadNeed, SequenceInputs, TranslationInputs
 
@@ -99,7 +99,9 @@ def test_scores_are_the_heads(words: tuple[str, ...]):
     head = built(*words).heads["vocabulary"]
     x = torch.randn(3, WIDE)
     with torch.no_grad():
-        torch.testing.assert_close(scores_step(head, Packing())(x), head(x.unsqueeze(1), valid=None, predict_at=None).logits(), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            VocabularyStep(head, Packing()).scores(x), head(x.unsqueeze(1), valid=None, predict_at=None).logits(), atol=1e-5, rtol=1e-5
+        )
 
 
 @pytest.mark.parametrize("make", [nn.Identity, lambda: nn.LayerNorm(WIDE), lambda: nn.RMSNorm(WIDE)])

@@ -16,7 +16,7 @@ from transformer_zoo.benchmark.rounds import interleave
 from transformer_zoo.benchmark.shapes import Shape, shapes
 from transformer_zoo.benchmark.sides import OURS
 from transformer_zoo.benchmark.suites import SuiteSettings
-from transformer_zoo.generation.base import Continuation, Generator, Translation
+from transformer_zoo.generation.base import Continuation, Generator, Request, Translation
 from transformer_zoo.generation.beam import BeamConfig
 from transformer_zoo.generation.greedy import GreedyConfig
 
@@ -80,14 +80,17 @@ def our_side(module: Any, ids: torch.Tensor, new: int, beams: int, translates: b
     rows = ids.tolist()
 
     def write() -> list[list[int]]:
-        request = Translation(prefixes=[[BEGIN]] * len(rows), sources=rows, pad=PAD) if translates else Continuation(prefixes=rows, pad=PAD)
+        if translates:
+            request: Request = Translation(prefixes=[[BEGIN]] * len(rows), sources=rows, pad=PAD, probabilities=False)
+        else:
+            request = Continuation(prefixes=rows, pad=PAD, probabilities=False)
         return [list(one.token_ids) for one in generator.generate(model, request)]
 
     return write
 
 
 def peer_side(module: Any, ids: torch.Tensor, new: int, beams: int, translates: bool) -> Write:
-    """transformers' own `generate`, with its cache."""
+    """transformers' own `generate`, with its cache; it gives no probabilities either."""
     start = 1 if translates else ids.shape[1]
     options = {"early_stopping": False, "length_penalty": 1.0} if beams > 1 else {}
 

@@ -47,7 +47,8 @@ class Generated:
     token_ids: list[int]
     """New tokens, without the prompt and without the end token."""
     log_probability: float
-    """Natural log of the model's own probability of the new tokens, the end token included where it came; forced tokens count as certain."""
+    """Natural log of the model's own probability of the new tokens, the end token included where it came; forced tokens count as certain.
+    NaN where it was not asked for (`Request.probabilities`)."""
     score: float
     """What the search ranked by: the log-probability, divided by the length penalty in a beam search."""
     ended: bool
@@ -75,6 +76,8 @@ class Request(ABC):
     window: int | None = None
     """Tokens of a row that are read at once, where that should be fewer than the model can: the length it was trained on, say, beyond which
     it has learnt no positions."""
+    probabilities: bool = True
+    """Whether the probability of what is written is wanted. Where it is not, greedy decoding computes only the scores that decide."""
     device: torch.device | str = "cpu"
 
     slides: ClassVar[bool] = False

@@ -20,7 +20,7 @@ from transformer_zoo.generation.base import (
     inference,
     without_gaps,
 )
-from transformer_zoo.generation.choosing import topmost
+from transformer_zoo.layers.choosing import topmost
 from transformer_zoo.settings import NonNegativeFloat, OneOf, PositiveInt
 
 IMPOSSIBLE = float("-inf")

@@ -1,6 +1,7 @@
 """Decoding token by token: the loop that greedy decoding and sampling share, and greedy decoding itself."""
 
 import logging
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from transformer_zoo.generation.base import (
     inference,
     without_gaps,
 )
-from transformer_zoo.generation.choosing import likeliest
+from transformer_zoo.layers.choosing import likeliest
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,11 @@ class StepwiseGenerator(Generator):
         self.max_new_tokens = config.max_new_tokens
         self.min_new_tokens = config.min_new_tokens
         self.no_repeat_ngram = config.no_repeat_ngram
+
+    @property
+    @abstractmethod
+    def is_greedy(self) -> bool:
+        """Whether the likeliest token is always chosen, so that a model may look for that one alone."""
 
     @abstractmethod
     def choose(self, logits: Tensor, index: Tensor, step: Tensor) -> Tensor:
@@ -95,15 +101,26 @@ class StepwiseGenerator(Generator):
         step = torch.tensor([rows[i].new for i in chosen], device=device)  # [A]
         left = torch.tensor(room, device=device)  # [A] tokens each active row may choose here
         written = _Written([rows[i] for i in chosen], max(room), device)
-        log_probability = torch.zeros(len(chosen), device=device)  # [A] of what is chosen here
+        log_probability = torch.full((len(chosen),), 0.0 if request.probabilities else math.nan, device=device)  # [A] of what is chosen here
 
+        def restrict(scores: Tensor) -> Tensor:
+            return constraints(scores, step, limits, written.so_far)
+
+        only_likeliest = self.is_greedy and not request.probabilities
         logits, state = model.start(request.inputs(chosen, windows), capacity=max(len(w) for w in windows) + max(room))
         logits = checked(logits)
+        tokens = torch.empty_like(step)  # [A] the latest
         next_limit = min(room)
         for taken in range(1, max(room) + 1):
-            tokens = self.choose(constraints(logits, step, limits, written.so_far), index, step)  # [A]
-            chances = logits.log_softmax(-1).gather(1, tokens[:, None]).squeeze(1)
-            log_probability = log_probability + (chances.masked_fill(constraints.is_forced(step, limits), 0.0) if constraints.binding else chances)
+            if taken > 1 and only_likeliest:
+                tokens = model.likeliest(tokens, state, restrict)  # [A]
+            else:
+                logits = logits if taken == 1 else model.step(tokens, state)
+                tokens = self.choose(restrict(logits), index, step)  # [A]
+            if request.probabilities:
+                chances = logits.log_softmax(-1).gather(1, tokens[:, None]).squeeze(1)
+                forced = constraints.is_forced(step, limits) if constraints.binding else None
+                log_probability = log_probability + (chances if forced is None else chances.masked_fill(forced, 0.0))
             written.add(tokens)
             step = step + 1
             ends = None if request.end is None else tokens == request.end  # [A]
@@ -119,7 +136,6 @@ class StepwiseGenerator(Generator):
                 tokens, index, log_probability = tokens[going], index[going], log_probability[going]
                 step, left, limits = step[going], left[going], limits[going]
                 next_limit = int(left.min())
-            logits = model.step(tokens, state)
 
 
 class _Written:
@@ -167,6 +183,10 @@ class GreedyConfig(GenerationConfig):
 
 class Greedy(StepwiseGenerator):
     """Takes the likeliest next token; the lowest id where several are equally likely."""
+
+    @property
+    def is_greedy(self) -> bool:
+        return True
 
     def choose(self, logits: Tensor, index: Tensor, step: Tensor) -> Tensor:
         return likeliest(logits)

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from transformer_zoo.generation.base import GenerationConfig
-from transformer_zoo.generation.choosing import likeliest
 from transformer_zoo.generation.greedy import StepwiseGenerator
+from transformer_zoo.layers.choosing import likeliest
 from transformer_zoo.randomness import hash_words, purpose_key
 from transformer_zoo.settings import NonNegativeFloat, Range
 
@@ -39,8 +39,12 @@ class Sampler(StepwiseGenerator):
         self.top_p = config.top_p
         self.seed = seed
 
+    @property
+    def is_greedy(self) -> bool:
+        return self.temperature == 0
+
     def choose(self, logits: Tensor, index: Tensor, step: Tensor) -> Tensor:
-        if self.temperature == 0:
+        if self.is_greedy:
             return likeliest(logits)
         wide = logits if logits.device.type != "mps" else logits.cpu()  # no float64 there
         probabilities = kept_probabilities(wide.double() / self.temperature, self.top_k, self.top_p)  # [A, V]

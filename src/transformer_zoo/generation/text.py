@@ -40,7 +40,14 @@ def continue_prompts(
     encoded = tokenizer.encode_batch(prompts, specials=reads_sentinels)
     framed = [[begin, *ids] if begin is not None and (begins_document or not ids) else ids for ids in encoded]
     request = Continuation(
-        prefixes=framed, pad=specials.pad, end=end, forbidden=never_written(tokenizer, end), prefix=prefix, window=window, device=device
+        prefixes=framed,
+        pad=specials.pad,
+        end=end,
+        forbidden=never_written(tokenizer, end),
+        prefix=prefix,
+        window=window,
+        probabilities=False,
+        device=device,
     )
     rows = generator.generate(model, request)
     # Decoded as one text: where prompt and continuation meet, some tokenizers join words.
@@ -66,7 +73,9 @@ def translate(
     Raises:
         ConfigError: the tokenizer has no such token, or no end token.
     """
-    rows = translate_rows(model, tokenizer, sources, generator, start=start, reads_specials=reads_specials, index=index, device=device)
+    rows = translate_rows(
+        model, tokenizer, sources, generator, start=start, reads_specials=reads_specials, index=index, device=device, probabilities=False
+    )
     return [written(tokenizer, row.token_ids) for row in rows]
 
 
@@ -80,8 +89,9 @@ def translate_rows(
     reads_specials: bool = False,
     index: Sequence[int] | None = None,
     device: torch.device | str = "cpu",
+    probabilities: bool = True,
 ) -> list[Generated]:
-    """As `translate`, with token ids and log-probabilities."""
+    """As `translate`, with token ids and, where they are wanted, log-probabilities."""
     specials = tokenizer.vocabulary.specials
     first: int | None = getattr(specials, start)
     if first is None or specials.end is None:
@@ -98,6 +108,7 @@ def translate_rows(
         end=specials.end,
         forbidden=never_written(tokenizer, specials.end),
         index=index,
+        probabilities=probabilities,
         device=device,
     )
     return generator.generate(model, request)

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from transformer_zoo.layers.linear import has_onednn, is_plain, product
+from transformer_zoo.layers.screening import Screen
 
 Product = Callable[[Tensor], Tensor]
 """[M, I] -> [M, O]."""
@@ -74,6 +75,7 @@ class Packing:
 
     def __init__(self) -> None:
         self._packed: dict[tuple[int, ...], Packed] = {}
+        self._screens: dict[int, Screen] = {}
 
     def product(self, weight: Tensor, bias: Tensor | None) -> Product:
         """The product with a weight, which may be rows of a parameter."""
@@ -83,6 +85,14 @@ class Packing:
         if place not in self._packed:
             self._packed[place] = Packed(weight, bias)
         return self._packed[place]
+
+    def screen(self, weight: Tensor, bias: Tensor | None) -> Screen | None:
+        """The search for the highest of the product's columns without computing all in full; None where that gains nothing."""
+        if not (has_onednn() and is_plain(weight, bias) and Screen.gains(weight)):
+            return None
+        if weight.data_ptr() not in self._screens:
+            self._screens[weight.data_ptr()] = Screen(weight, bias)
+        return self._screens[weight.data_ptr()]
 
 
 _KEPT: WeakKeyDictionary[Any, Packing] = WeakKeyDictionary()

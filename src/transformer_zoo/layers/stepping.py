@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformer_zoo.layers.attention.multihead import MultiheadAttention
 from transformer_zoo.layers.blocks import Block, BlockCache, Residual, Scene, SiteKey
 from transformer_zoo.layers.cache import AttentionCache
+from transformer_zoo.layers.choosing import likeliest
 from transformer_zoo.layers.feedforward import DenseFeedforward, GatedFeedforward
 from transformer_zoo.layers.heads import VocabularyHead
 from transformer_zoo.layers.linear import Linear
@@ -21,6 +22,7 @@ from transformer_zoo.layers.lowering import LoweredMask
 from transformer_zoo.layers.masks import Mask
 from transformer_zoo.layers.packing import Packing
 from transformer_zoo.layers.positions import Site
+from transformer_zoo.layers.screening import Restrict, Screen
 from transformer_zoo.layers.stacks import Stack
 
 Function = Callable[[Tensor], Tensor]
@@ -48,14 +50,29 @@ def stack_step(stack: Stack, caches: list[BlockCache], packing: Packing) -> Step
     return step
 
 
-def scores_step(head: nn.Module, packing: Packing) -> Function:
-    """A vocabulary head as a function of one token per row: [B, D] -> logits [B, V] float32."""
-    if type(head) is not VocabularyHead:
-        return lambda x: head(x.unsqueeze(1), valid=None, predict_at=None).logits()
-    transform, scale, product = resolved(head.transform, packing), head.scale, packing.product(head.weight, head.bias)
-    if scale == 1.0:
-        return lambda x: product(transform(x)).float()
-    return lambda x: product(transform(x) * scale).float()
+class VocabularyStep:
+    """A vocabulary head for one token per row."""
+
+    def __init__(self, head: nn.Module, packing: Packing) -> None:
+        self._enter: Function = _same
+        self._screen: Screen | None = None
+        if type(head) is not VocabularyHead:
+            self._product: Function = lambda x: head(x.unsqueeze(1), valid=None, predict_at=None).logits()
+            return
+        transform, scale = resolved(head.transform, packing), head.scale
+        self._enter = transform if scale == 1.0 else lambda x: transform(x) * scale
+        self._product = packing.product(head.weight, head.bias)
+        self._screen = packing.screen(head.weight, head.bias)
+
+    def scores(self, hidden: Tensor) -> Tensor:
+        """Hidden states [B, D] -> logits [B, V] float32."""
+        return self._product(self._enter(hidden)).float()
+
+    def likeliest(self, hidden: Tensor, restrict: Restrict) -> Tensor:
+        """[B] the token with the highest logit of those that `restrict` leaves, by as few exact logits as decide it."""
+        x = self._enter(hidden)
+        found = None if self._screen is None else self._screen(x, restrict)
+        return likeliest(restrict(self._product(x).float())) if found is None else found
 
 
 def resolved(module: nn.Module, packing: Packing) -> Function:

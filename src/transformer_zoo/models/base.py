@@ -19,8 +19,9 @@ from transformer_zoo.layers.lowering import LoweredMask
 from transformer_zoo.layers.norms import NormConfig
 from transformer_zoo.layers.packing import Packing
 from transformer_zoo.layers.positions import PositionsConfig
+from transformer_zoo.layers.screening import Restrict
 from transformer_zoo.layers.stacks import Stack, StackConfig
-from transformer_zoo.layers.stepping import Step, scores_step, stack_step
+from transformer_zoo.layers.stepping import Step, VocabularyStep, stack_step
 from transformer_zoo.models.parts import LayerConfig, Parts
 from transformer_zoo.records import HeadNeed, Inputs, ModelOutput, SequenceInputs
 from transformer_zoo.settings import Config, PositiveInt, Probability
@@ -165,15 +166,37 @@ class Model(nn.Module, ABC):
         """What every head makes of hidden states [B,T,D]."""
         return {name: head(hidden, valid=valid, predict_at=predict_at, last_at=last_at) for name, head in self.heads.items()}
 
-    def next_token_logits(self, hidden: Tensor) -> Tensor:
-        """[B,T,D] -> [B,V]: the vocabulary head at the last position."""
-        return self.heads["vocabulary"](hidden[:, -1:], valid=None, predict_at=None).logits()
 
-    def _step(self, x: Tensor, scene: Scene, stack: Stack, state: "DecodingState") -> Tensor:
-        """One token per row through a stack and the vocabulary head: [B,D] -> logits [B,V]."""
+class Writer(Model):
+    """A model that writes one token after another (`NextTokenModel`)."""
+
+    @torch.no_grad()
+    def step(self, token_ids: Tensor, state: "DecodingState") -> Tensor:
+        """Appends one token per row, ids [B]; returns the next token's logits [B,V]."""
+        return self._vocabulary(state).scores(self._read(token_ids.unsqueeze(1), state))
+
+    @torch.no_grad()
+    def likeliest(self, token_ids: Tensor, state: "DecodingState", restrict: Restrict) -> Tensor:
+        """Appends one token per row, ids [B]; returns the likeliest next one [B] of those that `restrict` leaves. Faster than all logits."""
+        return self._vocabulary(state).likeliest(self._read(token_ids.unsqueeze(1), state), restrict)
+
+    @abstractmethod
+    def _read(self, token_ids: Tensor, state: "DecodingState") -> Tensor:
+        """Appends tokens [B,t]; the hidden states [B,D] of each row's last."""
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        """[B,D] -> [B,V] by the vocabulary head as it is."""
+        return self.heads["vocabulary"](hidden.unsqueeze(1), valid=None, predict_at=None).logits()
+
+    def _vocabulary(self, state: "DecodingState") -> VocabularyStep:
+        if state.vocabulary is None:
+            state.vocabulary = VocabularyStep(self.heads["vocabulary"], state.packing)
+        return state.vocabulary
+
+    def _through(self, stack: Stack, x: Tensor, scene: Scene, state: "DecodingState") -> Tensor:
+        """One token per row [B,D] through a stack."""
         if state.run is None:
-            run, score = stack_step(stack, state.caches, state.packing), scores_step(self.heads["vocabulary"], state.packing)
-            state.run = lambda x, scene: score(run(x, scene))
+            state.run = stack_step(stack, state.caches, state.packing)
         return state.run(x, scene)
 
 
@@ -195,7 +218,9 @@ class DecodingState:
     memory_mask: LoweredMask | None = None
     """What may be seen of the memory, kept from token to token; None: not made yet."""
     run: Step | None = None
-    """Stack and vocabulary head as a function of one token; None: not made yet."""
+    """The stack as a function of one token; None: not made yet."""
+    vocabulary: VocabularyStep | None = None
+    """The vocabulary head for one token; None: not made yet."""
 
     def select(self, rows: Tensor) -> None:
         """Keeps or reorders rows [M]; where several look at one memory, they stay together."""
@@ -231,6 +256,10 @@ class NextTokenModel(Protocol):
 
     def step(self, token_ids: Tensor, state: DecodingState) -> Tensor:
         """Appends tokens [B]; logits [B,V] of the next."""
+        ...
+
+    def likeliest(self, token_ids: Tensor, state: Any, restrict: Restrict) -> Tensor:
+        """Appends tokens [B]; the likeliest next ones [B] of those that `restrict` leaves: what has the highest of restrict(logits)."""
         ...
 
 

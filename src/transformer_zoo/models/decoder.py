@@ -14,7 +14,7 @@ from transformer_zoo.layers.masks import Causal, MaskOperands, Padding, Prefix, 
 from transformer_zoo.layers.packing import packing_of
 from transformer_zoo.layers.stacks import Stack
 from transformer_zoo.models.assembly import build_embeddings, build_heads, build_stack
-from transformer_zoo.models.base import DecodingState, Model, TransformerConfig, slots
+from transformer_zoo.models.base import DecodingState, TransformerConfig, Writer, slots
 from transformer_zoo.models.parts import Parts
 from transformer_zoo.records import HeadNeed, Inputs, ModelOutput, SequenceInputs
 
@@ -33,7 +33,7 @@ class DecoderConfig(TransformerConfig):
         return Decoder(self, vocab_size=vocab_size, heads=heads)
 
 
-class Decoder(Model):
+class Decoder(Writer):
     """Token ids [B,T] -> hidden states [B,T,D] that look back; a prefix, where a batch has one, is seen by all."""
 
     def __init__(self, config: DecoderConfig, *, vocab_size: int, heads: Mapping[str, HeadNeed]) -> None:
@@ -73,14 +73,9 @@ class Decoder(Model):
         caches = [BlockCache(AttentionCache(capacity=capacity), AttentionCache()) for _ in self.stack.order]
         positions, valid = prompt_positions(inputs.token_ids, inputs.valid, capacity)
         state = DecodingState(caches=caches, packing=packing_of(self), capacity=capacity, length=0, positions=positions, valid=valid)
-        return self._advance(inputs.token_ids, state, inputs.prefix_length), state
+        return self._logits(self._read(inputs.token_ids, state, inputs.prefix_length)), state
 
-    @torch.no_grad()
-    def step(self, token_ids: Tensor, state: DecodingState) -> Tensor:
-        """Appends one token per row, ids [B]; returns the next token's logits [B,V]."""
-        return self._advance(token_ids.unsqueeze(1), state)
-
-    def _advance(self, token_ids: Tensor, state: DecodingState, prefix_length: Tensor | None = None) -> Tensor:
+    def _read(self, token_ids: Tensor, state: DecodingState, prefix_length: Tensor | None = None) -> Tensor:
         """The prefix is given once: what comes later sees all that stands before it anyway."""
         start, end = state.length, state.length + token_ids.shape[1]
         query_index, key_index = state.positions[:, start:end], state.positions[:, :end]
@@ -94,8 +89,8 @@ class Decoder(Model):
         scene = self.stack.scene(operands, query_index, key_index)
         state.length = end
         if start == 0:
-            return self.next_token_logits(self.stack.run(x, scene, caches=state.caches))
-        return self._step(x.squeeze(1), scene, self.stack, state)
+            return self.stack.run(x, scene, caches=state.caches)[:, -1]
+        return self._through(self.stack, x.squeeze(1), scene, state)
 
 
 def prompt_positions(token_ids: Tensor, valid: Tensor | None, capacity: int) -> tuple[Tensor, Tensor | None]:

@@ -15,7 +15,7 @@ from transformer_zoo.layers.masks import Causal, MaskOperands, Padding, SameDocu
 from transformer_zoo.layers.packing import packing_of
 from transformer_zoo.layers.stacks import Stack
 from transformer_zoo.models.assembly import build_embeddings, build_heads, build_stack
-from transformer_zoo.models.base import DecodingState, Model, TransformerConfig, slots
+from transformer_zoo.models.base import DecodingState, TransformerConfig, Writer, slots
 from transformer_zoo.models.decoder import prompt_positions
 from transformer_zoo.models.parts import Parts, SideConfig
 from transformer_zoo.records import HeadNeed, Inputs, ModelOutput, SequenceInputs, TranslationInputs
@@ -50,7 +50,7 @@ class EncoderDecoderConfig(TransformerConfig):
         return EncoderDecoder(self, vocab_size=vocab_size, heads=heads)
 
 
-class EncoderDecoder(Model):
+class EncoderDecoder(Writer):
     """Source ids [B,S] and target ids [B,T] -> target hidden states [B,T,D]. Heads run on the target."""
 
     def __init__(self, config: EncoderDecoderConfig, *, vocab_size: int, heads: Mapping[str, HeadNeed]) -> None:
@@ -119,14 +119,9 @@ class EncoderDecoder(Model):
             valid=valid,
             memory_valid=None if valid_source is None or bool(valid_source.all()) else valid_source,
         )
-        return self._advance(prefix.token_ids, memory, state), state
+        return self._logits(self._read(prefix.token_ids, state, memory)), state
 
-    @torch.no_grad()
-    def step(self, token_ids: Tensor, state: DecodingState) -> Tensor:
-        """Appends one token per row, ids [B]; returns the next token's logits [B,V]."""
-        return self._advance(token_ids.unsqueeze(1), None, state)
-
-    def _advance(self, token_ids: Tensor, memory: Tensor | None, state: DecodingState) -> Tensor:
+    def _read(self, token_ids: Tensor, state: DecodingState, memory: Tensor | None = None) -> Tensor:
         """`memory` is given once; after that its keys and values are in the caches."""
         start, end = state.length, state.length + token_ids.shape[1]
         query_index, key_index = state.positions[:, start:end], state.positions[:, :end]
@@ -142,8 +137,8 @@ class EncoderDecoder(Model):
         scene = self.decoder.scene(operands, query_index, key_index, memory=memory, memory_mask=state.memory_mask)
         state.length = end
         if memory is not None:
-            return self.next_token_logits(self.decoder.run(x, scene, caches=state.caches))
-        return self._step(x.squeeze(1), scene, self.decoder, state)
+            return self.decoder.run(x, scene, caches=state.caches)[:, -1]
+        return self._through(self.decoder, x.squeeze(1), scene, state)
 
 
 def memory_mask(queries: Tensor, source_valid: Tensor | None) -> LoweredMask:

@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transformer_zoo.generation import choosing
 from transformer_zoo.generation.base import without_gaps
-from transformer_zoo.generation.choosing import likeliest, topmost
+from transformer_zoo.layers import choosing
+from transformer_zoo.layers.choosing import likeliest, topmost
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -4,7 +4,7 @@ it finds many at a time, leaves only a few blocks to search."""
 import torch
 from torch import Tensor
 
-_BLOCK = 64
+BLOCK = 64
 _WORTHWHILE = 2**16
 """Scores of all rows from which on this is faster."""
 
@@ -12,32 +12,32 @@ _WORTHWHILE = 2**16
 def likeliest(scores: Tensor) -> Tensor:
     """[A] where each row of scores [A, V] is highest; the first place where several are equally high."""
     size = scores.shape[-1]
-    if scores.device.type != "cpu" or scores.numel() < _WORTHWHILE or size < _BLOCK:
+    if scores.device.type != "cpu" or scores.numel() < _WORTHWHILE or size < BLOCK:
         return scores.argmax(-1)
-    block = _peaks(scores).argmax(-1)  # [A]
+    block = peaks(scores).argmax(-1)  # [A]
     # The last block may be short; it is searched together with what stands before, which is lower where that block was chosen.
-    start = (block * _BLOCK).clamp(max=size - _BLOCK).unsqueeze(1)  # [A, 1]
-    inner = scores.gather(1, start + torch.arange(_BLOCK)).argmax(-1)
+    start = (block * BLOCK).clamp(max=size - BLOCK).unsqueeze(1)  # [A, 1]
+    inner = scores.gather(1, start + torch.arange(BLOCK)).argmax(-1)
     return start.squeeze(1) + inner
 
 
 def topmost(scores: Tensor, n: int) -> tuple[Tensor, Tensor]:
     """The `n` highest of each row of scores [A, V], descending, and their places: 2 x [A, n]."""
     size = scores.shape[-1]
-    if scores.device.type != "cpu" or scores.numel() < _WORTHWHILE or size < 4 * n * _BLOCK:
+    if scores.device.type != "cpu" or scores.numel() < _WORTHWHILE or size < 4 * n * BLOCK:
         values, places = scores.topk(n, dim=-1)
         return values, places
-    blocks = _peaks(scores).topk(n, dim=-1).indices  # [A, n] the n highest are in the n blocks with the highest peaks
-    found = (blocks.unsqueeze(-1) * _BLOCK + torch.arange(_BLOCK)).flatten(1)  # [A, n·64]
+    blocks = peaks(scores).topk(n, dim=-1).indices  # [A, n] the n highest are in the n blocks with the highest peaks
+    found = (blocks.unsqueeze(-1) * BLOCK + torch.arange(BLOCK)).flatten(1)  # [A, n·64]
     beyond = found >= size
     kept = scores.gather(1, found.clamp(max=size - 1)).masked_fill_(beyond, float("-inf"))
     values, at = kept.topk(n, dim=-1)
     return values, found.gather(1, at)
 
 
-def _peaks(scores: Tensor) -> Tensor:
-    """[A, ceil(V/64)] the highest score of each block."""
-    whole = scores.shape[-1] // _BLOCK * _BLOCK
-    peaks = scores[:, :whole].unflatten(1, (-1, _BLOCK)).amax(-1)
+def peaks(scores: Tensor) -> Tensor:
+    """[A, ceil(V/64)] the highest of each row's scores [A, V] in blocks of `BLOCK`."""
+    whole = scores.shape[-1] // BLOCK * BLOCK
+    highest = scores[:, :whole].unflatten(1, (-1, BLOCK)).amax(-1)
     rest = scores[:, whole:]
-    return peaks if rest.shape[1] == 0 else torch.cat((peaks, rest.amax(-1, keepdim=True)), dim=1)
+    return highest if rest.shape[1] == 0 else torch.cat((highest, rest.amax(-1, keepdim=True)), dim=1)
