@@ -4,12 +4,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from transformer_zoo.layers.attention import dropped
 from transformer_zoo.layers.attention.dropped import dropped_attention
 from transformer_zoo.layers.attention.kernels import SDPAKernel
 from transformer_zoo.layers.dropout import Odds, random_bits
 from transformer_zoo.layers.lowering import LoweredMask, given
 
-B, H, T, S, E = 2, 3, 7, 9, 4
+B, H, T, S, E = 3, 3, 8, 9, 4
 P = 0.3
 
 
@@ -27,8 +28,10 @@ def leaves() -> list[Tensor]:
     return [torch.randn(B, H, n, E, requires_grad=True) for n in (T, S, S)]
 
 
+@pytest.mark.parametrize("rows", [1, 2, B])
 @pytest.mark.parametrize("shape", [None, (1, H, T, S), (B, 1, 1, S), (B, H, T, S)])
-def test_equals_the_formula(shape: tuple[int, ...] | None):
+def test_equals_the_formula(shape: tuple[int, ...] | None, rows: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(dropped, "_PAIRS", rows * H * T * S)
     tensors = leaves()
     additive = None if shape is None else torch.randn(shape, requires_grad=True)
     wanted = tensors if additive is None else [*tensors, additive]

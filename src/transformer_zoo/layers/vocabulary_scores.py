@@ -24,6 +24,11 @@ def _compute_dtype(tensor: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else tensor.dtype
 
 
+def _weight_gradient(slope: Tensor, hidden: Tensor, *, upright: bool) -> Tensor:
+    """[N,V]ᵀ · [N,D] -> [V,D]. Lying on its side it is made faster by a sixth; where there is only one, putting it upright would cost as much."""
+    return slope.t() @ hidden if upright else product(hidden.t(), slope.t()).t()
+
+
 class _ChunkedCrossEntropy(torch.autograd.Function):
     """Summed cross-entropy of hidden [N,D] against a vocabulary matrix [V,D]. The gradients are made in the forward pass, chunk by chunk,
     while a chunk's logits are at hand; so neither the logits [N,V] nor their gradient are ever held whole.
@@ -35,7 +40,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         rows, matrix = hidden.to(dtype), weight.to(dtype)
         total = hidden.new_zeros((), dtype=torch.float32)
         gradients: list[Tensor] = []
-        d_weight = torch.zeros_like(weight, dtype=torch.float32) if with_gradients else None
+        d_weight: Tensor | None = None
         d_bias = torch.zeros_like(bias, dtype=torch.float32) if with_gradients and bias is not None else None
         size = _chunk_rows(len(rows), vocab_size, rows.device)
         with torch.autocast(rows.device.type, enabled=False):
@@ -50,7 +55,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 powers = logits.sub_(top).exp_()
                 norm = powers.sum(dim=-1, keepdim=True)
                 total = total + ((norm.log() + top - aim) * scored).sum()
-                if d_weight is None:
+                if not with_gradients:
                     continue
                 # The slope is powers / norm less the aim's shares. Rows are divided where they are short: before and after the products.
                 slope, share = powers, scored / norm
@@ -59,12 +64,13 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 slope.scatter_add_(1, index, norm * (smoothing - 1))
                 if dtype == torch.float32:
                     gradients.append(product(slope, matrix.t()).mul_(share))
-                    d_weight.addmm_(slope.t(), chunk * share)
+                    part = _weight_gradient(slope, chunk * share, upright=torch.compiler.is_compiling() or size >= len(rows))
                 else:  # in a narrow format one more rounding would tell
                     slope = (slope * share).to(dtype)
                     gradients.append(slope @ matrix)
-                    d_weight += slope.T @ chunk
+                    part = (slope.T @ chunk).float()
                     share = share.new_ones(share.shape)
+                d_weight = part if d_weight is None else d_weight.add_(part)
                 if d_bias is not None:
                     d_bias += (slope.t().float() @ share).squeeze(1)
         if d_weight is not None:
@@ -75,7 +81,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         d_hidden, d_weight, d_bias = ctx.saved_tensors
-        return d_hidden * upstream, d_weight * upstream, None if d_bias is None else d_bias * upstream, None, None, None
+        scaled = torch.mul(d_weight, upstream, out=d_weight.new_empty(d_weight.shape))  # in the weight's own layout
+        return d_hidden * upstream, scaled, None if d_bias is None else d_bias * upstream, None, None, None
 
 
 @dataclass(kw_only=True)
