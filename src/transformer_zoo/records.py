@@ -310,7 +310,7 @@ class HeadNeed:
 class ModelOutput(Record):
     """What a forward returns: the last hidden states and what each head made of them."""
 
-    hidden: Tensor  # [B, T, D]
+    hidden: Tensor  # [B, T, D]; [1, N, D] of an encoder that only predicts, and only at some positions [N]: `predict_at`
     heads: dict[str, Any] = field(default_factory=dict)
     """By head name: a `VocabularyScores` for kind `vocabulary`, a logits tensor for the others."""
 

@@ -6,7 +6,8 @@ https://arxiv.org/abs/2204.02311, appendix B).
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 PROJECTIONS, SCORES, FEEDFORWARD, VOCABULARY = "attention projections", "attention scores", "feed-forward", "vocabulary"
 TRAINING_PASSES = 3
@@ -32,10 +33,25 @@ class Product:
 
 
 def stack(
-    *, n_layers: int, d_model: int, d_ff: int, n_heads: int, n_rows: int, length: int, memory: int | None = None, gated: bool = False
+    *,
+    n_layers: int,
+    d_model: int,
+    d_ff: int,
+    n_heads: int,
+    n_rows: int,
+    length: int,
+    memory: int | None = None,
+    gated: bool = False,
+    predicted: int | None = None,
 ) -> list[Product]:
-    """The layers over `n_rows` rows of `length` tokens; with cross-attention to `memory` tokens where that is given."""
+    """The layers over `n_rows` rows of `length` tokens; with cross-attention to `memory` tokens where that is given. Of an encoder that predicts
+    `predicted` tokens of all rows the last layer goes on after attention with those alone."""
     tokens, width = n_rows * length, d_model // n_heads
+    if predicted is not None:
+        layers = partial(stack, d_model=d_model, d_ff=d_ff, n_heads=n_heads, n_rows=n_rows, length=length, gated=gated)
+        before, last = layers(n_layers=n_layers - 1) if n_layers > 1 else [], layers(n_layers=1)
+        whole = (PROJECTIONS, 3 * d_model)
+        return before + [one if one.part == SCORES or (one.part, one.columns) == whole else replace(one, rows=predicted) for one in last]
     products = [
         Product(part=PROJECTIONS, rows=tokens, inner=d_model, columns=3 * d_model, times=n_layers),
         Product(part=PROJECTIONS, rows=tokens, inner=d_model, columns=d_model, times=n_layers),

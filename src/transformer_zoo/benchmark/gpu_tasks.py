@@ -89,14 +89,15 @@ class Task:
     def products(self, example: Example) -> list[Product]:
         """The matrix products of a forward pass over one example."""
         shape, scored = self.shape, int(next(iter(example.counts.values())))
+        predicts = self.recipe == "bert"
         layers = partial(stack, n_layers=shape.n_layers, d_model=shape.d_model, d_ff=shape.d_ff, n_heads=shape.n_heads)
-        head = vocabulary(d_model=shape.d_model, vocab_size=shape.vocab_size, scored=scored, transform=self.recipe == "bert")
+        head = vocabulary(d_model=shape.d_model, vocab_size=shape.vocab_size, scored=scored, transform=predicts)
         if isinstance(example.inputs, TranslationInputs):
             (n_rows, read), written = example.inputs.source.token_ids.shape, example.inputs.target.token_ids.shape[1]
             return layers(n_rows=n_rows, length=read) + layers(n_rows=n_rows, length=written, memory=read) + head
         assert isinstance(example.inputs, SequenceInputs)
         n_rows, length = example.inputs.token_ids.shape
-        return layers(n_rows=n_rows, length=length) + head
+        return layers(n_rows=n_rows, length=length, predicted=scored if predicts else None) + head
 
 
 def rows_of(example: Example) -> list[dict[str, Tensor]]:

@@ -48,7 +48,15 @@ def measure(settings: SuiteSettings) -> list[Comparison]:
 def products_of(job: Job, shape: Shape) -> list[Product]:
     """The matrix products of one forward pass."""
     scored = next(iter(job.example(shape).counts.values()))
-    body = stack(n_layers=shape.n_layers, d_model=shape.d_model, d_ff=shape.d_ff, n_heads=shape.n_heads, n_rows=shape.batch_size, length=shape.length)
+    body = stack(
+        n_layers=shape.n_layers,
+        d_model=shape.d_model,
+        d_ff=shape.d_ff,
+        n_heads=shape.n_heads,
+        n_rows=shape.batch_size,
+        length=shape.length,
+        predicted=scored if job.transforms else None,
+    )
     return body + vocabulary(d_model=shape.d_model, vocab_size=shape.vocab_size, scored=scored, transform=job.transforms)
 
 

@@ -12,6 +12,7 @@ from transformer_zoo.layers.dropout import Dropout
 from transformer_zoo.layers.lowering import LoweredMask, MaskLowering
 from transformer_zoo.layers.masks import Mask
 from transformer_zoo.layers.norms import NormConfig
+from transformer_zoo.layers.places import at_places
 from transformer_zoo.layers.positions import Site
 from transformer_zoo.settings import Config
 
@@ -139,17 +140,19 @@ class Block(nn.Module):
         self.around_feedforward = around()
         self.mask = mask & attention.own_mask
 
-    def forward(self, x: Tensor, scene: Scene, site_key: SiteKey, cache: BlockCache | None = None) -> Tensor:
-        """[B,T,D] -> [B,T,D]."""
+    def forward(self, x: Tensor, scene: Scene, site_key: SiteKey, cache: BlockCache | None = None, at: Tensor | None = None) -> Tensor:
+        """[B,T,D] -> [B,T,D]; with `at`, flat positions [N] in B·T, of a block that looks at no memory: only what comes out there, [1,N,D]."""
         y = self.attention(
             self.around_attention.enter(x),
             mask=scene.lower(self.mask),
             positions=scene.sites[site_key],
             cache=None if cache is None else cache.own,
+            at=at,
         )
-        x = self.around_attention.leave(x, y)
+        x = self.around_attention.leave(x if at is None else at_places(x, at), y)
         if self.cross_attention is not None and self.around_cross is not None:
             assert scene.memory_mask is not None
+            assert at is None
             y = self.cross_attention(
                 self.around_cross.enter(x),
                 scene.memory,

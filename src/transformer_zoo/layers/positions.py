@@ -13,6 +13,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from transformer_zoo.layers.initialization import InitializationConfig
+from transformer_zoo.layers.rotation import rotate_half
 from transformer_zoo.settings import Config, NaturalInt, OneOf, PositiveFloat, PositiveInt, Range
 
 
@@ -29,14 +30,6 @@ class Site:
         if self.query_rotation is None or self.key_rotation is None:
             return queries, keys
         return rotate_half(queries, *self.query_rotation), rotate_half(keys, *self.key_rotation)
-
-
-def rotate_half(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Turns the pairs (i, i + R/2) of the first R features; the rest passes through."""
-    rotated_width = 2 * cosine.shape[-1]
-    first, second = x[..., :rotated_width].chunk(2, dim=-1)  # 2 x [B,H,T,R/2]
-    turned = torch.cat((first * cosine - second * sine, second * cosine + first * sine), dim=-1)
-    return turned if rotated_width == x.shape[-1] else torch.cat((turned, x[..., rotated_width:]), dim=-1)
 
 
 @dataclass(kw_only=True)

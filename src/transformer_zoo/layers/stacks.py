@@ -113,9 +113,11 @@ class Stack(nn.Module):
         memory: Tensor | None = None,
         memory_mask: LoweredMask | None = None,
         caches: list[BlockCache] | None = None,
+        at: Tensor | None = None,
     ) -> Tensor:
-        """[B,T,D] -> [B,T,D]. Indices are positions, [T] or [B,T] for queries and [S] or [B,S] for keys, cached ones included."""
-        return self.run(x, self.scene(operands, query_index, key_index, memory=memory, memory_mask=memory_mask), caches=caches)
+        """[B,T,D] -> [B,T,D]. Indices are positions, [T] or [B,T] for queries and [S] or [B,S] for keys, cached ones included. With `at`, flat
+        positions [N] in B·T, only what comes out there, [1,N,D]: what the last block computes after attention it computes there only."""
+        return self.run(x, self.scene(operands, query_index, key_index, memory=memory, memory_mask=memory_mask), caches=caches, at=at)
 
     def scene(
         self,
@@ -133,11 +135,12 @@ class Stack(nn.Module):
             lower=MaskLowering(operands, keeps_graph=not (self.recomputes and self.training)), sites=sites, memory=memory, memory_mask=memory_mask
         )
 
-    def run(self, x: Tensor, scene: Scene, *, caches: list[BlockCache] | None = None) -> Tensor:
-        """[B,T,D] -> [B,T,D] in a scene that is made."""
+    def run(self, x: Tensor, scene: Scene, *, caches: list[BlockCache] | None = None, at: Tensor | None = None) -> Tensor:
+        """[B,T,D] -> [B,T,D], or [1,N,D] `at` flat positions, in a scene that is made."""
         for layer, block in enumerate(self.schedule()):
+            here = at if layer == len(self.order) - 1 else None
             if self.recomputes and self.training and caches is None:
-                x = checkpoint(block, x, scene, self.site_keys[layer], use_reentrant=False)
+                x = checkpoint(block, x, scene, self.site_keys[layer], None, here, use_reentrant=False)
             else:
-                x = block(x, scene, self.site_keys[layer], None if caches is None else caches[layer])
+                x = block(x, scene, self.site_keys[layer], None if caches is None else caches[layer], here)
         return self.final_norm(x)

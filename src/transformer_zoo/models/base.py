@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -135,7 +135,7 @@ class Model(nn.Module, ABC):
 
     def read(self, text: SequenceInputs) -> Tensor:
         """The hidden states [B,T,D] of a text, as the first of its stacks gives them."""
-        hidden: Tensor = self(text).hidden
+        hidden: Tensor = self(replace(text, predict_at=None)).hidden
         return hidden
 
     @property

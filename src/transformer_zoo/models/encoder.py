@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from transformer_zoo.layers.heads import VocabularyHead
 from transformer_zoo.layers.initialization import initialize
 from transformer_zoo.layers.masks import MaskOperands, Padding, SameDocument
 from transformer_zoo.layers.stacks import Stack
@@ -42,6 +43,11 @@ class Encoder(Model):
         self.heads = build_heads(config, heads, vocab_size, self.embeddings.token, parts)
         initialize(self, config.initialization, n_branches=2 * config.n_layers)
 
+    @property
+    def only_predicts(self) -> bool:
+        """Whether every head scores the vocabulary, so that nobody asks for a state at which nothing is predicted."""
+        return all(isinstance(head, VocabularyHead) for head in self.heads.values())
+
     def stacks(self) -> Iterator[Stack]:
         yield self.stack
 
@@ -58,5 +64,9 @@ class Encoder(Model):
             query_global=inputs.global_positions,
             key_global=inputs.global_positions,
         )
+        at = inputs.predict_at
+        if at is not None and self.only_predicts:
+            x = self.stack(x, operands=operands, query_index=index, key_index=index, at=at)  # [1,N,D]
+            return ModelOutput(hidden=x, heads=self.run_heads(x, valid=None, predict_at=None))
         x = self.stack(x, operands=operands, query_index=index, key_index=index)
-        return ModelOutput(hidden=x, heads=self.run_heads(x, valid=inputs.valid, predict_at=inputs.predict_at, last_at=inputs.last_at))
+        return ModelOutput(hidden=x, heads=self.run_heads(x, valid=inputs.valid, predict_at=at, last_at=inputs.last_at))

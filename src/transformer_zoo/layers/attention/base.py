@@ -41,7 +41,8 @@ class AttentionConfig(Config):
 
 class Attention(nn.Module):
     """`forward` maps queries [B,T,D] to [B,T,D]. `key_input` None is self-attention; a tensor [B,S,D] is what else is looked at (a memory). While
-    one token is decoded at a time a filled cache of a memory may have fewer rows: F neighbouring queries then look at the same one."""
+    one token is decoded at a time a filled cache of a memory may have fewer rows: F neighbouring queries then look at the same one. With `at`, flat
+    positions [N] in B·T, only what comes out there is returned: [1,N,D]."""
 
     own_mask: Mask = EVERYTHING
     """What this attention forbids by itself (a window); the block ANDs it to the mask of the stack."""
@@ -59,5 +60,6 @@ class Attention(nn.Module):
         mask: LoweredMask,
         positions: Site,
         cache: AttentionCache | None = None,
+        at: Tensor | None = None,
     ) -> Tensor:
         raise NotImplementedError("abstract")

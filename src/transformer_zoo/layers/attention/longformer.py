@@ -49,6 +49,7 @@ class LongformerAttention(MultiheadAttention):
         mask: LoweredMask,
         positions: Site,
         cache: AttentionCache | None = None,
+        at: Tensor | None = None,
     ) -> Tensor:
         mixed = self.mix(query_input, key_input, mask=mask, positions=positions, cache=cache)  # [B,H,T,E]
         places = global_places(mask)
@@ -57,7 +58,7 @@ class LongformerAttention(MultiheadAttention):
             mixed = mixed + 0 * self.qkv_global(query_input[:, :1]).sum()
         else:
             mixed = places.put(mixed, self._rows(query_input, places, mask, positions))
-        return self.merge(mixed)
+        return self.merge(mixed, at)
 
     def _rows(self, x: Tensor, places: GlobalPlaces, mask: LoweredMask, positions: Site) -> Tensor:
         """What the global tokens of `x` [B,T,D] see: [B,H,G,E]."""

@@ -14,6 +14,7 @@ from transformer_zoo.layers.linear import Linear, linear
 from transformer_zoo.layers.lowering import LoweredMask
 from transformer_zoo.layers.masks import EVERYTHING, GlobalTokens, Mask, Window
 from transformer_zoo.layers.norms import NormConfig
+from transformer_zoo.layers.places import at_places
 from transformer_zoo.layers.positions import Site
 from transformer_zoo.settings import OneOf, PositiveInt, Probability
 
@@ -106,8 +107,9 @@ class MultiheadAttention(Attention):
         mask: LoweredMask,
         positions: Site,
         cache: AttentionCache | None = None,
+        at: Tensor | None = None,
     ) -> Tensor:
-        return self.merge(self.mix(query_input, key_input, mask=mask, positions=positions, cache=cache))
+        return self.merge(self.mix(query_input, key_input, mask=mask, positions=positions, cache=cache), at)
 
     def mix(self, query_input: Tensor, key_input: Tensor | None, *, mask: LoweredMask, positions: Site, cache: AttentionCache | None) -> Tensor:
         """The weighted sums of values, head by head: [B,H,T,E]."""
@@ -119,9 +121,10 @@ class MultiheadAttention(Attention):
         mixed = self.kernel(q, k, v, mask=mask, bias=positions.bias, scale=self.scale, dropout=dropout)
         return mixed if fan == 1 else mixed.transpose(1, 2).reshape(-1, self.n_heads, 1, self.head_width)  # [B,H,F,E] -> [B·F,H,1,E]
 
-    def merge(self, mixed: Tensor) -> Tensor:
-        """[B,H,T,E] -> [B,T,D]."""
-        return self.out(mixed.transpose(1, 2).flatten(2))  # [B,H,T,E] -> [B,T,H·E]
+    def merge(self, mixed: Tensor, at: Tensor | None) -> Tensor:
+        """[B,H,T,E] -> [B,T,D], or [1,N,D] at flat positions [N]."""
+        heads = mixed.transpose(1, 2).flatten(2)  # [B,H,T,E] -> [B,T,H·E]
+        return self.out(heads if at is None else at_places(heads, at))
 
     def split(self, fused: Tensor, positions: Site) -> tuple[Tensor, Tensor, Tensor]:
         """A fused projection [B,T,·] as queries [B,H,T,E], keys and values [B,Hk,T,E], normalised and turned by position."""
