@@ -223,6 +223,9 @@ class SequenceInputs(Inputs):
     prefix_length: Tensor | None = None  # [B] int64: leading positions that all may see (prefix mask)
     last_at: Tensor | None = None  # [B] int64: the token that stands for a text of which the last is taken; None: the last that is no padding
     global_positions: Tensor | None = None  # [B, T] bool: tokens that see and are seen by all (global mask)
+    only_predicted: bool = False
+    """Whether nobody asks for hidden states but at `predict_at`: an encoder all of whose heads score the vocabulary then computes no others after its
+    last attention."""
 
 
 @dataclass(kw_only=True)
@@ -310,7 +313,7 @@ class HeadNeed:
 class ModelOutput(Record):
     """What a forward returns: the last hidden states and what each head made of them."""
 
-    hidden: Tensor  # [B, T, D]; [1, N, D] of an encoder that only predicts, and only at some positions [N]: `predict_at`
+    hidden: Tensor  # [B, T, D]; [1, N, D] where nothing was asked but `only_predicted`
     heads: dict[str, Any] = field(default_factory=dict)
     """By head name: a `VocabularyScores` for kind `vocabulary`, a logits tensor for the others."""
 

@@ -45,15 +45,15 @@ def everywhere(shape: Shape, transform: bool) -> list[Any]:
 
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: job.recipe)
 def test_our_models_score_only_what_is_predicted(job: Job) -> None:
-    """A forward pass, up to the filling of the chosen positions to a multiple of 64."""
-    shape = Shape(name="test", n_layers=2, d_model=64, n_heads=4, vocab_size=320, length=64, batch_size=20)
+    """A forward pass; the chosen positions are a multiple of 64, to which they would be filled."""
+    shape = Shape(name="test", n_layers=2, d_model=64, n_heads=4, vocab_size=320, length=64, batch_size=32)
     example = job.example(shape)
     with torch.device("meta"):
         model = recipe(job.recipe, *job.settings(shape, 0.0)).build(vocab_size=shape.vocab_size, heads=job.built(shape).needs().heads).eval()
     found = count_forward(model, example.to("meta").inputs)[""]
     assert forward_operations(products_of(job, shape)) == pytest.approx(found, rel=CLOSE)
     scored = next(iter(example.counts.values()))
-    assert scored == (20 * round(0.15 * 64) if job is MASKED else 20 * 64)
+    assert scored == (32 * round(0.15 * 64) if job is MASKED else 32 * 64)
 
 
 @pytest.mark.parametrize(("maker", "transform"), [(hugging_face_bert, True), (hugging_face_gpt2, False)])

@@ -7,11 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from transformer_zoo.benchmark.jobs import MASKED
+from transformer_zoo.benchmark.shapes import Shape
 from transformer_zoo.experiments.compose import recipe
 from transformer_zoo.experiments.operations import count_forward
 from transformer_zoo.records import HeadNeed, SequenceInputs
 
 VOCABULARY, ROWS, LENGTH, D_MODEL, D_FF = 40, 3, 24, 32, 64
+SHAPE = Shape(name="test", n_layers=2, d_model=D_MODEL, n_heads=4, vocab_size=VOCABULARY, length=LENGTH, batch_size=ROWS)
 PREDICT = HeadNeed(kind="vocabulary")
 MODELS = [
     ("bert",),
@@ -32,11 +35,11 @@ def built(*words: str, heads: dict[str, HeadNeed] | None = None) -> Any:
     return made.build(vocab_size=VOCABULARY, heads=heads or {"vocabulary": PREDICT}).train()
 
 
-def inputs(predict_at: Tensor | None) -> SequenceInputs:
+def inputs(predict_at: Tensor | None, *, only_predicted: bool = True) -> SequenceInputs:
     draws = torch.Generator().manual_seed(1)
     valid = torch.arange(LENGTH) < torch.tensor([[LENGTH], [LENGTH - 5], [LENGTH - 1]])
     ids = torch.randint(5, VOCABULARY, (ROWS, LENGTH), generator=draws)
-    return SequenceInputs(token_ids=ids, valid=valid, predict_at=predict_at)
+    return SequenceInputs(token_ids=ids, valid=valid, predict_at=predict_at, only_predicted=only_predicted)
 
 
 def gradients(model: Any, scores: Tensor) -> list[Tensor]:
@@ -67,6 +70,21 @@ def test_where_another_head_looks_on_nothing_is_left_out(other: str) -> None:
     found = model(inputs(torch.tensor([3, 30])))
     assert found.hidden.shape == (ROWS, LENGTH, D_MODEL)
     assert found.heads["vocabulary"].logits().shape == (2, VOCABULARY)
+
+
+def test_unless_it_is_said_every_state_is_there() -> None:
+    found = built("bert")(inputs(torch.tensor([3, 30]), only_predicted=False))
+    assert found.hidden.shape == (ROWS, LENGTH, D_MODEL)
+    assert found.heads["vocabulary"].logits().shape == (2, VOCABULARY)
+
+
+def test_training_on_masked_words_asks_for_nothing_else() -> None:
+    example, model = MASKED.example(SHAPE), built("bert", f"model.max_length={SHAPE.length}")
+    found = model(example.inputs)
+    assert found.hidden.shape == (1, len(example.inputs.predict_at), D_MODEL)
+    loss = MASKED.built(SHAPE).loss(found, example).sums["mlm"]
+    whole = MASKED.built(SHAPE).loss(model(replace(example.inputs, only_predicted=False)), example).sums["mlm"]
+    torch.testing.assert_close(loss, whole)
 
 
 def test_reading_a_text_gives_every_state() -> None:

@@ -89,7 +89,7 @@ CURVES: Sequence[Curve] = (
         name="depth",
         points=(1, 2, 4, 8, 16),
         place=lambda depth: Place(shape=replace(BASE, n_layers=depth)),
-        seconds="towards 1, from below: a constant part and one per layer",
+        seconds="towards 1: a constant part and one per layer, of which the last does less",
         memory="towards 1, from below",
     ),
     Curve(

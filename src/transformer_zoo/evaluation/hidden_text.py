@@ -91,7 +91,8 @@ class HiddenText:
         the vocabulary is scored at these positions only."""
         context, where = self.context, torch.from_numpy(hidden)
         predict_at, targets = chosen(text.token_ids.masked_fill(~where, IGNORED))
-        seen = replace(text, token_ids=text.token_ids.masked_fill(where, self.mask), predict_at=predict_at).to(context.device)
+        read = text.token_ids.masked_fill(where, self.mask)
+        seen = replace(text, token_ids=read, predict_at=predict_at, only_predicted=True).to(context.device)
         scorer: Any = model
         with context.autocast():
             losses, right = scorer.scorer(seen).heads[self.head].evaluate(targets.to(context.device))

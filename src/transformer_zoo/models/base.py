@@ -135,7 +135,7 @@ class Model(nn.Module, ABC):
 
     def read(self, text: SequenceInputs) -> Tensor:
         """The hidden states [B,T,D] of a text, as the first of its stacks gives them."""
-        hidden: Tensor = self(replace(text, predict_at=None)).hidden
+        hidden: Tensor = self(replace(text, only_predicted=False)).hidden
         return hidden
 
     @property

@@ -45,7 +45,7 @@ class Encoder(Model):
 
     @property
     def only_predicts(self) -> bool:
-        """Whether every head scores the vocabulary, so that nobody asks for a state at which nothing is predicted."""
+        """Whether every head scores the vocabulary."""
         return all(isinstance(head, VocabularyHead) for head in self.heads.values())
 
     def stacks(self) -> Iterator[Stack]:
@@ -65,7 +65,7 @@ class Encoder(Model):
             key_global=inputs.global_positions,
         )
         at = inputs.predict_at
-        if at is not None and self.only_predicts:
+        if at is not None and inputs.only_predicted and self.only_predicts:
             x = self.stack(x, operands=operands, query_index=index, key_index=index, at=at)  # [1,N,D]
             return ModelOutput(hidden=x, heads=self.run_heads(x, valid=None, predict_at=None))
         x = self.stack(x, operands=operands, query_index=index, key_index=index)

@@ -85,7 +85,7 @@ class GeneratorPair(Model):
         return self.discriminator.read(text)
 
     def forward(self, inputs: ReplacedTokenInputs) -> ReplacedTokenOutput:
-        guessed = self.generator(replace(inputs.masked, predict_at=inputs.predict_at))
+        guessed = self.generator(replace(inputs.masked, predict_at=inputs.predict_at, only_predicted=True))
         (scores,) = guessed.heads.values()
         seen = filled_in(inputs.original_ids, inputs.filled, scores.sample(inputs.draws))  # [B,T]
         judged = self.discriminator(replace(inputs.masked, token_ids=seen))

@@ -43,6 +43,7 @@ class MaskedLM(TokenPrediction):
         masked = self.sampler(batch, training=training)
         inputs = batch.sequence(masked.seen)
         inputs.predict_at, flat_targets = chosen(masked.targets)
+        inputs.only_predicted = True
         return Example(
             inputs=inputs,
             targets={"mlm": flat_targets},
