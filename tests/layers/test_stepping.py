@@ -94,6 +94,17 @@ def test_what_is_not_listed_runs_as_it_is():
         assert torch.equal(resolved(feedforward, Packing())(x), feedforward(x))
 
 
+def test_a_hook_on_a_projection_fires_where_its_activation_would_be_joined_to_it():
+    feedforward = built("gpt2").get_submodule("stack.blocks.0.feedforward")
+    assert isinstance(feedforward, DenseFeedforward)
+    seen: list[int] = []
+    feedforward.inner.register_forward_hook(lambda module, args, output: seen.append(len(args[0])))
+    x = torch.randn(3, WIDE)
+    with torch.no_grad():
+        torch.testing.assert_close(resolved(feedforward, Packing())(x), feedforward(x))
+    assert seen == [3, 3]
+
+
 @pytest.mark.parametrize("words", [("gpt2",), ("gpt2", "model/vocabulary_head=mlm"), ("t5",)], ids=" ".join)
 def test_scores_are_the_heads(words: tuple[str, ...]):
     head = built(*words).heads["vocabulary"]

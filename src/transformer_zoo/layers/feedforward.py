@@ -1,26 +1,15 @@
 """Position-wise feed-forward networks."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from transformer_zoo.layers.activations import ACTIVATIONS, Activation
 from transformer_zoo.layers.dropout import Dropout
 from transformer_zoo.layers.initialization import InitializationConfig
 from transformer_zoo.layers.linear import Linear
-from transformer_zoo.settings import Config, OneOf, Probability
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": F.relu,
-    "gelu": F.gelu,
-    "gelu_tanh": partial(F.gelu, approximate="tanh"),
-    "silu": F.silu,
-    "tanh": F.tanh,
-}
-Activation = Annotated[str, OneOf(*ACTIVATIONS)]
+from transformer_zoo.settings import Config, Probability
 
 
 @dataclass(kw_only=True)

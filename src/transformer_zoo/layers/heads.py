@@ -11,8 +11,8 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from transformer_zoo.layers.activations import ACTIVATIONS, Activation
 from transformer_zoo.layers.dropout import Dropout
-from transformer_zoo.layers.feedforward import ACTIVATIONS, Activation
 from transformer_zoo.layers.initialization import InitializationConfig
 from transformer_zoo.layers.linear import Linear
 from transformer_zoo.layers.norms import NormConfig

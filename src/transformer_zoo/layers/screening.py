@@ -11,16 +11,13 @@ import torch
 from torch import Tensor
 
 from transformer_zoo.layers.choosing import BLOCK, peaks
+from transformer_zoo.layers.layouts import MOST_ROWS, Blocks
 
 Restrict = Callable[[Tensor], Tensor]
 """Scores [B, V] -> the same, with −inf for tokens that may not come and 0 for one that must come, the others of its row being −inf."""
 
-_LARGE = 2**19
-"""Elements of a weight from which half its bytes are worth the bookkeeping."""
-_MOST_ROWS = 64
-"""With more rows a product takes longer than its weight takes to be read."""
-_LEAST_ROWS = 4
-"""oneDNN is slower with fewer rows than with this many."""
+_LARGE = 2**23
+"""Elements of a weight from which half its bytes are worth the bookkeeping; smaller ones are read from the cache."""
 _MOST_FOUND = 16
 """Tokens a row that are scored in full; more of them are so near each other that everything is computed."""
 _ROWS = 1024
@@ -35,7 +32,7 @@ class Screen:
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self.weight, self.bias = weight.detach(), None if bias is None else bias.detach()
         coarse, width = self.weight.bfloat16(), weight.shape[1]
-        self.blocks = torch.ops.mkldnn._reorder_linear_weight(coarse, _MOST_ROWS)
+        self.blocks = Blocks(coarse)
         parts = list(zip(self.weight.split(_ROWS), coarse.split(_ROWS), strict=True))  # of a size that stays in the cache
         longest = max(float(whole.norm(dim=1).max()) for whole, _ in parts)
         lost = max(float((whole - kept).norm(dim=1).max()) for whole, kept in parts)
@@ -52,11 +49,10 @@ class Screen:
     def __call__(self, x: Tensor, restrict: Restrict) -> Tensor | None:
         """None where the bounds decide too little, or a score is not finite."""
         n_rows = len(x)
-        if n_rows > _MOST_ROWS or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
+        if n_rows > MOST_ROWS or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
             return None
         coarse = x.bfloat16()
-        filled = coarse if n_rows >= _LEAST_ROWS else torch.cat((coarse, coarse[:1].expand(_LEAST_ROWS - n_rows, -1)))
-        scores = torch.ops.mkldnn._linear_pointwise(filled, self.blocks, None, "none", [], "")[:n_rows].float()  # [B,V]
+        scores = self.blocks(coarse).float()  # [B,V]
         scores = restrict(scores if self.bias is None else scores + self.bias)
         highest = peaks(scores)  # [B, V/64]
         floor = self._floor(highest.amax(-1, keepdim=True), x, coarse)  # [B,1] a score below cannot be the highest

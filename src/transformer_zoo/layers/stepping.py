@@ -1,8 +1,8 @@
 """One token at a time without the overhead of many tokens.
 
 A step of one token per row computes so little that calling modules takes longer than what they compute. So a stack is resolved once per decoding
-into plain functions that hold weights and caches and call PyTorch at once. What is not listed here (an attention or a feed-forward network of
-another package), and a stack with hooks, runs as it always does.
+into plain functions of one token per row, [B, D] -> [B, D'], that hold weights and caches and call PyTorch at once. What is not listed here (an
+attention or a feed-forward network of another package), and a stack with hooks, runs as it always does.
 """
 
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from transformer_zoo.layers.activations import Function, same
 from transformer_zoo.layers.attention.multihead import MultiheadAttention
 from transformer_zoo.layers.blocks import Block, BlockCache, Residual, Scene, SiteKey
 from transformer_zoo.layers.cache import AttentionCache
@@ -25,16 +26,13 @@ from transformer_zoo.layers.positions import Site
 from transformer_zoo.layers.screening import Restrict, Screen
 from transformer_zoo.layers.stacks import Stack
 
-Function = Callable[[Tensor], Tensor]
-"""[B, D] -> [B, D'], one token per row."""
 Attend = Callable[[Tensor, LoweredMask, Site], Tensor]
 Step = Callable[[Tensor, Scene], Tensor]
 
 
 def stack_step(stack: Stack, caches: list[BlockCache], packing: Packing) -> Step:
     """The stack as a function of one token per row [B, D], which appends to the caches; `caches` are the blocks' in order of execution."""
-    hooked = any(module._forward_hooks or module._forward_pre_hooks for module in stack.modules())
-    make = _block_in_full if hooked else _block
+    make = _block_in_full if any(map(_is_hooked, stack.modules())) else _block
     masks: dict[Mask, Mask] = {}  # equal ones as one object, which is found again by its identity
     blocks = [
         make(block, masks.setdefault(block.mask, block.mask), cache, key, packing)
@@ -54,7 +52,7 @@ class VocabularyStep:
     """A vocabulary head for one token per row."""
 
     def __init__(self, head: nn.Module, packing: Packing) -> None:
-        self._enter: Function = _same
+        self._enter: Function = same
         self._screen: Screen | None = None
         if type(head) is not VocabularyHead:
             self._product: Function = lambda x: head(x.unsqueeze(1), valid=None, predict_at=None).logits()
@@ -78,10 +76,14 @@ class VocabularyStep:
 def resolved(module: nn.Module, packing: Packing) -> Function:
     """A module that treats every token alike, as a function of one token per row."""
     make = _RESOLVERS.get(type(module))
-    if make is None or module._forward_hooks or module._forward_pre_hooks:
+    if make is None or _is_hooked(module):
         return module
     function: Function = make(module, packing)
     return function
+
+
+def _is_hooked(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def _block_in_full(block: Block, _: Mask, cache: BlockCache, key: SiteKey, __: Packing) -> Step:
@@ -116,7 +118,7 @@ def _block(block: Block, mask: Mask, cache: BlockCache, key: SiteKey, packing: P
 def _residual(residual: Residual, packing: Packing) -> tuple[Function, Callable[[Tensor, Tensor], Tensor]]:
     """What comes before the branch's body, and what joins its output to its input."""
     before, after, outer = (resolved(part, packing) for part in (residual.before, residual.after, residual.outer))
-    if after is _same and outer is _same:
+    if after is same and outer is same:
         return before, torch.add
     return before, lambda x, y: outer(x + after(y))
 
@@ -160,10 +162,6 @@ def _attention(module: nn.Module, cache: AttentionCache, packing: Packing) -> At
     return attend
 
 
-def _same(x: Tensor) -> Tensor:
-    return x
-
-
 def _linear(module: Linear, packing: Packing) -> Function:
     return packing.product(module.weight, module.bias)
 
@@ -174,7 +172,11 @@ def _layer_norm(module: nn.LayerNorm, _: Packing) -> Function:
 
 
 def _dense(module: DenseFeedforward, packing: Packing) -> Function:
-    inner, activation, outer = resolved(module.inner, packing), module.activation, resolved(module.outer, packing)
+    activation, outer = module.activation, resolved(module.outer, packing)
+    if type(module.inner) is Linear and not _is_hooked(module.inner):
+        activated = packing.product(module.inner.weight, module.inner.bias, activation)
+        return lambda x: outer(activated(x))
+    inner = resolved(module.inner, packing)
     return lambda x: outer(activation(inner(x)))
 
 
@@ -189,7 +191,7 @@ def _gated(module: GatedFeedforward, packing: Packing) -> Function:
 
 
 _RESOLVERS: dict[type[nn.Module], Callable[[Any, Packing], Function]] = {
-    nn.Identity: lambda *_: _same,
+    nn.Identity: lambda *_: same,
     nn.LayerNorm: _layer_norm,
     Linear: _linear,
     DenseFeedforward: _dense,
