@@ -133,6 +133,7 @@ def test_while_a_run_is_trained_its_probes_may_be_measured_but_nothing_is_fine_t
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_reviews_and_entities(trained: Path, data_folder: Path):
     def files_of(name: str) -> LabelledDataConfig:
         return LabelledDataConfig(

@@ -58,6 +58,7 @@ def test_all_shapes_come_to_the_same_parameters_and_operations() -> None:
     assert spread([one.flops or 0 for one in found]) < 0.02
 
 
+@pytest.mark.slow
 def test_embeddings_are_counted_or_not() -> None:
     plain, counted = costs(matched("bert bart", "parameters", count_embeddings=False)), costs(matched("bert bart", "parameters"))
     assert spread([one.parameters - one.parameters_embedding for one in plain]) < 0.02

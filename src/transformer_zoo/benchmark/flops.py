@@ -6,8 +6,7 @@ https://arxiv.org/abs/2204.02311, appendix B).
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 
 PROJECTIONS, SCORES, FEEDFORWARD, VOCABULARY = "attention projections", "attention scores", "feed-forward", "vocabulary"
 TRAINING_PASSES = 3
@@ -47,19 +46,19 @@ def stack(
     """The layers over `n_rows` rows of `length` tokens; with cross-attention to `memory` tokens where that is given. Of an encoder that predicts
     `predicted` tokens of all rows the last layer goes on after attention with those alone."""
     tokens, width = n_rows * length, d_model // n_heads
-    if predicted is not None:
-        layers = partial(stack, d_model=d_model, d_ff=d_ff, n_heads=n_heads, n_rows=n_rows, length=length, gated=gated)
-        before, last = layers(n_layers=n_layers - 1) if n_layers > 1 else [], layers(n_layers=1)
-        whole = (PROJECTIONS, 3 * d_model)
-        return before + [one if one.part == SCORES or (one.part, one.columns) == whole else replace(one, rows=predicted) for one in last]
+    after_attention = [(tokens, n_layers)] if predicted is None else [(tokens, n_layers - 1), (predicted, 1)]
     products = [
         Product(part=PROJECTIONS, rows=tokens, inner=d_model, columns=3 * d_model, times=n_layers),
-        Product(part=PROJECTIONS, rows=tokens, inner=d_model, columns=d_model, times=n_layers),
         Product(part=SCORES, rows=length, inner=width, columns=length, batch=n_rows * n_heads, times=n_layers),
         Product(part=SCORES, rows=length, inner=length, columns=width, batch=n_rows * n_heads, times=n_layers),
-        Product(part=FEEDFORWARD, rows=tokens, inner=d_model, columns=d_ff, times=n_layers * (1 + gated)),
-        Product(part=FEEDFORWARD, rows=tokens, inner=d_ff, columns=d_model, times=n_layers),
     ]
+    for rows, layers in after_attention:
+        if layers:
+            products += [
+                Product(part=PROJECTIONS, rows=rows, inner=d_model, columns=d_model, times=layers),
+                Product(part=FEEDFORWARD, rows=rows, inner=d_model, columns=d_ff, times=layers * (1 + gated)),
+                Product(part=FEEDFORWARD, rows=rows, inner=d_ff, columns=d_model, times=layers),
+            ]
     if memory is not None:
         products += [
             Product(part=PROJECTIONS, rows=tokens, inner=d_model, columns=d_model, times=2 * n_layers),

@@ -218,8 +218,6 @@ def _steps_of(config: ExperimentConfig, data: DataModule, objective: Objective, 
 def _operations(model: Model, steps: list[list[Example]]) -> Operations:
     """Of the mean step. Operations are linear in a few numbers that a batch's shape gives (see `_features`). So a few batches are counted, with
     weights by which these numbers add up to those of the mean step: at most as many batches as there are numbers."""
-    from scipy.optimize import nnls
-
     standing: dict[tuple[float, ...], Example] = {}
     total: Counter[tuple[float, ...]] = Counter()
     for example in (example for examples in steps for example in examples):
@@ -228,10 +226,19 @@ def _operations(model: Model, steps: list[list[Example]]) -> Operations:
         total[features] += 1
     found = np.array(list(standing)).T  # [numbers, shapes]
     mean = found @ np.array([total[features] / len(steps) for features in standing])
+    chosen = [(weight, example) for weight, example in zip(_weights(found, mean), standing.values(), strict=True) if weight > 0]
+    return _mean([(weight, count_step(model, example.inputs.to("meta", non_blocking=False))) for weight, example in chosen])
+
+
+def _weights(found: np.ndarray, mean: np.ndarray) -> list[float]:
+    """Nonnegative ones by which columns of `found` [numbers, shapes] add up to `mean` [numbers]: not more of them than there are numbers."""
+    if found.shape[1] == 1:
+        return [float(mean[0] / found[0, 0])]
+    from scipy.optimize import nnls  # takes longer to load than one shape takes to be counted
+
     used = mean > 0
     weights, _ = nnls(found[used] / mean[used, None], np.ones(used.sum()))
-    chosen = [(float(weight), example) for weight, example in zip(weights, standing.values(), strict=True) if weight > 0]
-    return _mean([(weight, count_step(model, example.inputs.to("meta", non_blocking=False))) for weight, example in chosen])
+    return [float(weight) for weight in weights]
 
 
 def _operations_of_values(config: ExperimentConfig, data: DataModule, objective: Objective, steps: list[list[Example]]) -> Operations:
