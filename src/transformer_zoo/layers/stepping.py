@@ -150,11 +150,11 @@ def _attention(module: nn.Module, cache: AttentionCache, packing: Packing) -> At
 
         return look
 
-    fused, widths = resolved(module.qkv, packing), (module.query_width, module.key_width, module.key_width)
+    fused, parts = resolved(module.qkv, packing), [features // width for features in (module.query_width, module.key_width, module.key_width)]
 
     def attend(x: Tensor, mask: LoweredMask, site: Site) -> Tensor:
         # With one token a head's features stand side by side already: [B,H·E] is [B,H,1,E].
-        q, k, v = (part.view(x.shape[0], -1, 1, width) for part in fused(x).split(widths, dim=-1))
+        q, k, v = fused(x).view(x.shape[0], -1, 1, width).split(parts, dim=1)
         q, k = site.rotate(query_norm(q), key_norm(k))
         k, v = cache.append(k, v)
         return merged(q, k, v, mask, site.bias)
