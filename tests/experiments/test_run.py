@@ -69,13 +69,13 @@ def test_a_run_says_which_kernels_ran_and_what_would_be_faster(tmp_path: Path):
         facts = json.loads((tmp_path / "one" / "environment.json").read_text())
         return [one["kernel"] for one in facts["attention_kernels"]]
 
-    assert ran("model.attention.dropout=0", "model/positions=t5", "training.steps=2") == ["sdpa: math, dense mask and score bias with a gradient"]
+    assert ran("model.attention.dropout=0", "model/positions=t5", "training.steps=2") == ["sdpa: own, dense mask and score bias with a gradient"]
     log = (tmp_path / "one" / "train.log").read_text()
-    assert "INFO transformer_zoo.experiments.run: stack: self-attention (layers 0-1): sdpa: math, dense mask" in log
+    assert "INFO transformer_zoo.experiments.run: stack: self-attention (layers 0-1): sdpa: own, dense mask" in log
     assert log.count("WARNING transformer_zoo.experiments.run: stack: self-attention: PyTorch's fused kernel has no gradient for a learned") == 1
     # The same run started once more takes no step; what its steps ran by stays.
-    assert ran("model.attention.dropout=0", "model/positions=t5", "training.steps=2") == ["sdpa: math, dense mask and score bias with a gradient"]
-    assert (tmp_path / "one" / "train.log").read_text().count("sdpa: math") == log.count("sdpa: math")
+    assert ran("model.attention.dropout=0", "model/positions=t5", "training.steps=2") == ["sdpa: own, dense mask and score bias with a gradient"]
+    assert (tmp_path / "one" / "train.log").read_text().count("sdpa: own") == log.count("sdpa: own")
 
 
 @pytest.mark.parametrize("model", ["bert", "gpt2", "transformer"])

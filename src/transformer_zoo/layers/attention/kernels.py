@@ -10,7 +10,7 @@ from torch import Tensor
 
 from transformer_zoo.layers.attention.banded import band_of, banded
 from transformer_zoo.layers.attention.block_sparse import block_sparse, listed_blocks
-from transformer_zoo.layers.attention.dropped import dropped_attention
+from transformer_zoo.layers.attention.own import own_attention
 from transformer_zoo.layers.dropout import is_fast
 from transformer_zoo.layers.lowering import LoweredMask, Merged
 from transformer_zoo.settings import Config
@@ -108,9 +108,9 @@ class SDPAConfig(KernelConfig):
 
 
 class SDPAKernel(Kernel):
-    """The causal flag is passed on as a flag; a bias and a mask are merged into one additive mask. Where weights are dropped on a CPU, a kernel of
-    our own takes PyTorch's place. A window, with or without global tokens, is computed along its band and a mask by blocks by its blocks, unless
-    there is a bias, which is a tensor of all pairs already."""
+    """The causal flag is passed on as a flag; a bias and a mask are merged into one additive mask. Where weights are dropped on a CPU, or the bias
+    has a gradient there, a kernel of our own takes PyTorch's place. A window, with or without global tokens, is computed along its band and a mask
+    by blocks by its blocks, unless there is a bias, which is a tensor of all pairs already."""
 
     name = "sdpa"
     asks_sdpa = True
@@ -131,9 +131,10 @@ class SDPAKernel(Kernel):
             self.took = CAUSAL
             return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True, scale=scale)
         allowed, seeing = merged(mask, bias, q, k, additive=drops or _is_next_token(q))
-        if drops:
+        learns = torch.is_grad_enabled() and allowed is not None and allowed.requires_grad
+        if drops or (learns and is_fast(q)):
             self.took = f"{OWN}, {_way(mask, bias, allowed)}"
-            mixed = dropped_attention(q, k, v, allowed, scale=scale, dropout=dropout)
+            mixed = own_attention(q, k, v, allowed, scale=scale, dropout=dropout)
         else:
             self.took = _way(mask, bias, allowed)
             mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, dropout_p=dropout, scale=scale)

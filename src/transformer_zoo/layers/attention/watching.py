@@ -108,9 +108,10 @@ class Watch:
     def _advice(self, module: Attention, text: str) -> str:
         if text.startswith("reference"):
             return ADVICE["reference"]
-        reason = next((reason for reason in (DROPOUT, LEARNED) if "math" in text and reason in text), None)
-        if reason is not None:
-            return ADVICE[reason]
+        if DROPOUT in text:
+            return ADVICE[DROPOUT]
+        if LEARNED in text and ("math" in text or (OWN in text and not getattr(module, "attention_dropout", 0.0))):
+            return ADVICE[LEARNED]
         if BIAS in text and max(module.own_mask.reach()) < float("inf"):
             return ADVICE["window"]
         return ADVICE["packed"] if self.device.type == "cuda" and text.endswith(DENSE) else ""

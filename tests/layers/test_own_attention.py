@@ -1,12 +1,12 @@
-"""Attention with dropped weights equals the formula with the very same weights dropped, in value and gradient, under every mask and bias."""
+"""Our own attention equals the formula, with the very same weights dropped, in value and gradient, under every mask and bias."""
 
 import pytest
 import torch
 from torch import Tensor
 
-from transformer_zoo.layers.attention import dropped
-from transformer_zoo.layers.attention.dropped import dropped_attention
+from transformer_zoo.layers.attention import own
 from transformer_zoo.layers.attention.kernels import SDPAKernel
+from transformer_zoo.layers.attention.own import own_attention
 from transformer_zoo.layers.dropout import Odds, random_bits
 from transformer_zoo.layers.lowering import LoweredMask, given
 
@@ -14,11 +14,13 @@ B, H, T, S, E = 3, 3, 8, 9, 4
 P = 0.3
 
 
-def formula(q: Tensor, k: Tensor, v: Tensor, additive: Tensor | None, scale: float) -> Tensor:
+def formula(q: Tensor, k: Tensor, v: Tensor, additive: Tensor | None, scale: float, dropout: float = P) -> Tensor:
     """Drops what the generator, as it stands, makes the kernel drop."""
     scores = q @ k.transpose(-1, -2) * scale
     weights = (scores if additive is None else scores + additive).softmax(dim=-1)
-    odds = Odds(P)
+    if dropout == 0:
+        return weights @ v
+    odds = Odds(dropout)
     kept = odds.kept(random_bits(weights.numel())).view(weights.shape)
     return (weights * kept * odds.scale) @ v
 
@@ -28,15 +30,17 @@ def leaves() -> list[Tensor]:
     return [torch.randn(B, H, n, E, requires_grad=True) for n in (T, S, S)]
 
 
-@pytest.mark.parametrize("rows", [1, 2, B])
-@pytest.mark.parametrize("shape", [None, (1, H, T, S), (B, 1, 1, S), (B, H, T, S)])
-def test_equals_the_formula(shape: tuple[int, ...] | None, rows: int, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(dropped, "_PAIRS", rows * H * T * S)
+@pytest.mark.parametrize("dropout", [0.0, P])
+@pytest.mark.parametrize("heads", [1, 2, H, 2 * H, B * H])
+@pytest.mark.parametrize("shape", [None, (1, H, T, S), (1, 1, T, S), (B, 1, 1, S), (B, H, T, S)])
+def test_equals_the_formula(shape: tuple[int, ...] | None, heads: int, dropout: float, monkeypatch: pytest.MonkeyPatch):
+    """Whatever is done together: one or two heads of a row, a row, two rows, all."""
+    monkeypatch.setattr(own, "_PAIRS", heads * T * S)
     tensors = leaves()
     additive = None if shape is None else torch.randn(shape, requires_grad=True)
     wanted = tensors if additive is None else [*tensors, additive]
     found = []
-    for compute in (lambda: dropped_attention(*tensors, additive, scale=0.4, dropout=P), lambda: formula(*tensors, additive, 0.4)):
+    for compute in (lambda: own_attention(*tensors, additive, scale=0.4, dropout=dropout), lambda: formula(*tensors, additive, 0.4, dropout)):
         torch.manual_seed(1)
         out = compute()
         found.append([out, *torch.autograd.grad(out.square().sum(), wanted)])
@@ -75,3 +79,16 @@ def test_heads_can_share_keys_and_values():
     q, k, v = leaves()
     out = SDPAKernel()(q, k[:, :1], v[:, :1], mask=LoweredMask(), bias=None, scale=0.4, dropout=P)
     assert out.shape == q.shape
+
+
+def test_a_learned_bias_needs_no_tensor_but_the_weights():
+    q, k, v = leaves()
+    bias = torch.randn(1, H, T, S, requires_grad=True)
+    kernel = SDPAKernel()
+    out = kernel(q, k, v, mask=LoweredMask(), bias=bias, scale=0.4, dropout=0.0)
+    assert kernel.took == "own, score bias with a gradient"
+    assert sum(saved.shape == (B, H, T, S) for saved in out.grad_fn.saved_tensors) == 1
+    torch.testing.assert_close(out, formula(q, k, v, bias, 0.4, 0.0))
+    with torch.no_grad():
+        torch.testing.assert_close(kernel(q, k, v, mask=LoweredMask(), bias=bias, scale=0.4, dropout=0.0), out)
+    assert not kernel.took.startswith("own"), "nothing learns: PyTorch's fused kernel serves"
