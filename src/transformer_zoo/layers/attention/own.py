@@ -1,6 +1,5 @@
 """Attention for a CPU where PyTorch's fused kernel cannot serve: it drops no weights and has no gradient for what is added to the scores, and what
-PyTorch falls back to spends most of its time on drawing or on memory. Of a layer one tensor of all pairs is kept for the backward pass, in place of
-three."""
+PyTorch falls back to spends its time on drawing and on memory. Of a layer one tensor of all pairs is kept for the backward pass, not several."""
 
 from typing import Any
 
